@@ -1,0 +1,34 @@
+package oci
+
+import (
+	_ "crypto/sha256" // registers the algorithms that go-digest checks against
+	_ "crypto/sha512"
+	"fmt"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// ParseDigest parses a digest of one of the algorithms that the image spec registers and
+// that this registry stores: sha256 and sha512, in lower-case hex of full length. The
+// error wraps ErrDigestInvalid.
+func ParseDigest(s string) (digest.Digest, error) {
+	d := digest.Digest(s)
+	if err := d.Validate(); err != nil {
+		return "", fmt.Errorf("%w: %q: %w", ErrDigestInvalid, s, err)
+	}
+	if a := d.Algorithm(); a != digest.SHA256 && a != digest.SHA512 {
+		return "", fmt.Errorf("%w: %q: the algorithm must be sha256 or sha512", ErrDigestInvalid, s)
+	}
+	return d, nil
+}
+
+// IsDigest says whether a reference is meant as a digest: tags cannot hold a colon.
+func IsDigest(reference string) bool { return strings.Contains(reference, ":") }
+
+// FallbackTag is the tag under which clients keep the referrers of subject on registries
+// without a referrers API (distribution spec, "Referrers Tag Schema").
+func FallbackTag(subject digest.Digest) string {
+	encoded := subject.Encoded()
+	return subject.Algorithm().String() + "-" + encoded[:min(len(encoded), 64)]
+}

@@ -1,0 +1,45 @@
+package oci
+
+import (
+	"strings"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Media types that image-spec has no constant for.
+const (
+	// MediaTypeDockerManifest and MediaTypeDockerList are Docker's schema 2, which docker
+	// still pushes.
+	MediaTypeDockerManifest = "application/vnd.docker.distribution.manifest.v2+json"
+	MediaTypeDockerList     = "application/vnd.docker.distribution.manifest.list.v2+json"
+	// MediaTypeArtifactManifest is the artifact manifest of the image spec's release
+	// candidates, withdrawn before 1.1; older oras clients still push it.
+	MediaTypeArtifactManifest = "application/vnd.oci.artifact.manifest.v1+json"
+	// MediaTypeInToto is a bare in-toto statement, the layers of BuildKit's attestations.
+	MediaTypeInToto = "application/vnd.in-toto+json"
+
+	// Both are deprecated by their specifications and still pushed.
+	nonDistributable   = "application/vnd.oci.image.layer.nondistributable.v1.tar"
+	dockerForeignLayer = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
+)
+
+// IsIndex says whether a media type is that of an index, a manifest of manifests.
+func IsIndex(mediaType string) bool {
+	return mediaType == ocispec.MediaTypeImageIndex || mediaType == MediaTypeDockerList
+}
+
+// IsManifest says whether a media type is one that the manifest endpoint stores.
+func IsManifest(mediaType string) bool {
+	switch mediaType {
+	case ocispec.MediaTypeImageManifest, MediaTypeDockerManifest, MediaTypeArtifactManifest:
+		return true
+	}
+	return IsIndex(mediaType)
+}
+
+// IsDistributable says whether a layer has to be present in the registry. Layers that
+// licences forbid to distribute name URLs instead (image spec, "Non-Distributable
+// Layers"); those URLs are never fetched here.
+func IsDistributable(mediaType string) bool {
+	return mediaType != dockerForeignLayer && !strings.HasPrefix(mediaType, nonDistributable)
+}

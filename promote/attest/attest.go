@@ -1,0 +1,93 @@
+package attest
+
+import (
+	"context"
+	"crypto"
+	"io"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Source is what evidence is read from: one repository of one tier.
+type Source interface {
+	// Referrers lists a page of at most n manifests whose subject is the given digest,
+	// in the order of their digests, after last; next is empty on the last page. An
+	// empty artifactType lists all.
+	Referrers(ctx context.Context, subject digest.Digest, artifactType, last string, n int) (page []ocispec.Descriptor, next string, err error)
+	// Resolve finds the descriptor of the manifest with a tag or digest; the error wraps
+	// oci.ErrManifestUnknown where there is none.
+	Resolve(ctx context.Context, reference string) (ocispec.Descriptor, error)
+	// Fetch opens a manifest or blob of the repository. What is read is not yet
+	// compared with the descriptor; callers read it with Read.
+	Fetch(ctx context.Context, desc ocispec.Descriptor) (io.ReadCloser, error)
+}
+
+// Format is how an attestation is wrapped.
+type Format string
+
+// The formats that Find understands.
+const (
+	FormatBundle    Format = "sigstore-bundle" // Sigstore bundle v0.1 to v0.3 as a referrer
+	FormatDSSE      Format = "dsse"            // a bare DSSE envelope as a referrer
+	FormatCosignAtt Format = "cosign-att"      // a DSSE envelope as a layer of cosign's .att tag
+	FormatUnsigned  Format = "unsigned"        // a statement that nobody signed: data, never evidence
+)
+
+// Attachment is one attestation as it was found, before anything in it was believed.
+type Attachment struct {
+	// Manifest is the manifest that carries it, Layer the blob inside that holds it.
+	Manifest ocispec.Descriptor
+	Layer    ocispec.Descriptor
+	Format   Format
+	// Content is the bundle, envelope or statement, byte for byte; nil where Problem says
+	// why it could not be read.
+	Content []byte
+	Problem string
+}
+
+// Authority is somebody whose signature a policy accepts. Two authorities of one
+// principal, or with one key, count once towards a threshold.
+type Authority struct {
+	Name      string
+	Principal string // the name, unless the policy says otherwise
+	Keys      []Key
+}
+
+// Key is a public key with the time in which its signatures count.
+type Key struct {
+	ID        string // SHA-256 of the SubjectPublicKeyInfo, lower-case hex
+	Public    crypto.PublicKey
+	NotBefore time.Time // zero: no bound
+	NotAfter  time.Time // zero: no bound
+}
+
+// Evidence is one attestation after verification: a fact for the policy, or the reason
+// why it is none.
+type Evidence struct {
+	Manifest digest.Digest `json:"digest"`  // of the manifest that carries it
+	Subject  digest.Digest `json:"subject"` // of the manifest it was found attached to
+	Format   Format        `json:"format"`
+	// PredicateType, Predicate and Statement are of the one strict parse of the payload.
+	// They are set for unverified attestations too, so that they can be shown; a policy
+	// looks only at evidence with signers.
+	PredicateType string         `json:"predicateType,omitempty"`
+	Statement     map[string]any `json:"-"`
+	// Signers are the authorities whose key verified the signature, sorted by name.
+	Signers []Signer `json:"signers,omitempty"`
+	// SignedAt is the verified time of signing, zero where none was proven.
+	SignedAt time.Time `json:"signedAt,omitzero"`
+	// Problem says why the attestation does not count; empty where it does.
+	Problem string `json:"problem,omitempty"`
+}
+
+// Verified says whether the attestation may count.
+func (e Evidence) Verified() bool { return e.Problem == "" && len(e.Signers) > 0 }
+
+// Signer is an authority that signed, and with which key.
+type Signer struct {
+	Authority string `json:"authority"`
+	Principal string `json:"principal"`
+	KeyID     string `json:"keyId"`
+}

@@ -1,0 +1,96 @@
+package tiers
+
+import (
+	"context"
+	"io"
+)
+
+// PartMin is the least size in bytes of every part of a multipart upload but the last
+// (Amazon S3, "Multipart upload limits"); MaxParts is how many parts one may have.
+const (
+	PartMin  = 5 << 20
+	MaxParts = 10_000
+)
+
+// Objects keeps immutable bytes under keys: one S3 bucket.
+//
+// A key is never written twice: callers make keys that were never used before, so a
+// delete can never hit a newer object. A method that returns nil has stored what it was
+// given durably, as far as the store behind it promises that. Reads see what was
+// acknowledged. All methods may be called concurrently, stop when their context ends, and
+// wrap oci.ErrObjectUnknown for a key without an object and oci.ErrUnavailable where the
+// store did not answer as it should; asking again may then help. After an error of a write
+// the object may or may not exist.
+type Objects interface {
+	// Put stores size bytes of r under key. It streams: memory is bounded however large
+	// size is, up to 5 GiB. A reader that ends early or goes on after size bytes is an
+	// error, oci.ErrSizeInvalid, and leaves no object.
+	Put(ctx context.Context, key string, r io.Reader, size int64) error
+
+	// Open reads length bytes from offset; length < 0 reads to the end. The stream ends
+	// with an error, never with io.EOF, where fewer bytes come than the object or the
+	// range holds.
+	Open(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error)
+
+	// Stat says what is stored under key.
+	Stat(ctx context.Context, key string) (ObjectInfo, error)
+
+	// Delete removes the object. A key without an object is no error.
+	Delete(ctx context.Context, key string) error
+}
+
+// ObjectInfo is what a store says of an object.
+type ObjectInfo struct {
+	Size int64
+	// SHA256 is the checksum of the whole object in lower-case hex, where the store
+	// gives one; empty otherwise. A checksum of part checksums does not count.
+	SHA256 string
+}
+
+// Multipart writes an object in parts, so that uploads of unknown length stream with
+// bounded memory. Errors and durability are as Objects says.
+type Multipart interface {
+	// Begin opens a multipart upload for key and returns its id.
+	Begin(ctx context.Context, key string) (uploadID string, err error)
+
+	// PutPart stores size bytes of r as the part with the given number, 1 to MaxParts.
+	// Numbers need not be contiguous, and one must never be used twice: the store would
+	// replace what was acknowledged.
+	PutPart(ctx context.Context, key, uploadID string, number int, r io.Reader, size int64) (Part, error)
+
+	// Complete makes the object of the parts, in ascending order of their numbers.
+	Complete(ctx context.Context, key, uploadID string, parts []Part) error
+
+	// Abort drops the upload and its parts. An upload that is gone is no error.
+	Abort(ctx context.Context, key, uploadID string) error
+}
+
+// Part is a part that the store acknowledged.
+type Part struct {
+	Number int    `json:"n"`
+	Size   int64  `json:"s"`
+	ETag   string `json:"e"`
+}
+
+// Copier copies within one S3 endpoint without the bytes passing through this process.
+type Copier interface {
+	// CanCopyFrom says whether from lies where this store can copy from by itself: the
+	// same endpoint and credentials.
+	CanCopyFrom(from Objects) bool
+
+	// CopyFrom copies size bytes of the object srcKey of from to key. An answer of the
+	// store that does not prove the copy (an empty ETag) is an error.
+	CopyFrom(ctx context.Context, from Objects, srcKey, key string, size int64) error
+}
+
+// Bucket is all that a store of bytes offers; the S3 adapter implements it.
+type Bucket interface {
+	Objects
+	Multipart
+	Copier
+
+	// Identity returns the identity of the bucket, the content of an object that the
+	// first caller writes with a conditional write and nobody ever changes. Two names for
+	// one bucket give one identity.
+	Identity(ctx context.Context) (string, error)
+}
