@@ -18,6 +18,9 @@ const (
 	// MediaTypeInToto is a bare in-toto statement, the layers of BuildKit's attestations.
 	MediaTypeInToto = "application/vnd.in-toto+json"
 
+	// MediaTypeDSSE is a DSSE envelope.
+	MediaTypeDSSE = "application/vnd.dsse.envelope.v1+json"
+
 	// Both are deprecated by their specifications and still pushed.
 	nonDistributable   = "application/vnd.oci.image.layer.nondistributable.v1.tar"
 	dockerForeignLayer = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
@@ -42,4 +45,11 @@ func IsManifest(mediaType string) bool {
 // Layers"); those URLs are never fetched here.
 func IsDistributable(mediaType string) bool {
 	return mediaType != dockerForeignLayer && !strings.HasPrefix(mediaType, nonDistributable)
+}
+
+// IsEvidence says whether manifests of an artifact type carry attestations: what a
+// promotion may rest on.
+func IsEvidence(artifactType string) bool {
+	return strings.HasPrefix(artifactType, "application/vnd.dev.sigstore.bundle") ||
+		artifactType == MediaTypeInToto || artifactType == MediaTypeDSSE
 }

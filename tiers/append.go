@@ -1,0 +1,278 @@
+package tiers
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+
+	"sluice.dev/sluice/oci"
+)
+
+// Sizes of parts, in bytes.
+const (
+	partSize  = 16 << 20 // of an upload whose length is known, at the least
+	partClaim = 64       // part numbers that a request of unknown length claims at once
+	mostParts = 1000     // of one request of known length; larger ones make larger parts
+)
+
+// Append adds what r holds to the upload: length bytes, or all there is where length is
+// negative. start is the offset that the client says it begins at, negative where it says
+// none; the error wraps oci.ErrRangeInvalid where that is not the upload's offset, or
+// where another request was faster. A reader that fails leaves the upload as it was.
+func (u *Upload) Append(ctx context.Context, r io.Reader, start, length int64) error {
+	if u.state.Done != "" {
+		return fmt.Errorf("%w: %s has ended", oci.ErrUploadUnknown, u.ID)
+	}
+	if start >= 0 && start != u.state.Offset {
+		return fmt.Errorf("%w: the upload has %d bytes, the chunk begins at %d", oci.ErrRangeInvalid, u.state.Offset, start)
+	}
+	h, err := u.hash()
+	if err != nil {
+		return err
+	}
+	u.cleanOld(ctx)
+	if u.state.NextTail != "" { // of a request that failed
+		u.state.Old = append(u.state.Old, u.state.NextTail)
+	}
+	w := &appender{upload: u, state: u.state, hash: h}
+	w.state.NextTail = "blobs/" + u.repo.registry.NewID()
+	w.number, w.claimed = u.state.NextPart, u.state.NextPart
+	if err := w.claim(ctx, w.expected(length)); err != nil {
+		return err
+	}
+	if length >= 0 {
+		err = w.known(ctx, r, length)
+	} else {
+		err = w.unknown(ctx, r)
+	}
+	if err != nil {
+		return fmt.Errorf("upload %s: %w", u.ID, err)
+	}
+	return w.commit(ctx)
+}
+
+// cleanOld deletes former tails; those that stay are tried again by the next request.
+func (u *Upload) cleanOld(ctx context.Context) {
+	var left []string
+	for _, key := range u.state.Old {
+		if err := u.repo.Tier.Bucket.Delete(ctx, key); err != nil {
+			left = append(left, key)
+		}
+	}
+	u.state.Old = left
+}
+
+// appender is one request that writes to an upload.
+type appender struct {
+	upload *Upload
+	state  uploadRecord // what the upload becomes
+	hash   hash.Hash
+	// number is the next part; numbers below claimed belong to this request.
+	number, claimed int
+}
+
+// expected is how many parts a request of the given length writes at the most.
+func (w *appender) expected(length int64) int {
+	if length < 0 {
+		return partClaim
+	}
+	return int(min((length+PartMin)/partSize, mostParts)) + 1
+}
+
+// claim makes the session this request's own, with n more part numbers. S3 would replace
+// a part that came twice under one number, so a number is given once and never again,
+// whatever becomes of the request.
+func (w *appender) claim(ctx context.Context, n int) error {
+	u := w.upload
+	if w.claimed+n > MaxParts {
+		return fmt.Errorf("%w: the upload would take more than %d parts: send larger chunks", oci.ErrTooLarge, MaxParts)
+	}
+	w.claimed += n
+	// The state that others see keeps its parts: only the claims grow.
+	u.state.NextPart, u.state.NextTail = w.claimed, w.state.NextTail
+	if u.state.S3ID == "" && w.state.S3ID != "" {
+		u.state.S3ID = w.state.S3ID
+	}
+	return u.save(ctx)
+}
+
+// known streams a body of known length, without buffering more than a former tail.
+func (w *appender) known(ctx context.Context, r io.Reader, length int64) error {
+	before, err := w.readTail(ctx)
+	if err != nil {
+		return err
+	}
+	body := io.MultiReader(bytes.NewReader(before), io.TeeReader(r, w.hash))
+	total := int64(len(before)) + length
+	if total < PartMin {
+		data, err := readExactly(body, total)
+		if err != nil {
+			return err
+		}
+		w.state.Offset += length
+		return w.putTail(ctx, data)
+	}
+	w.dropTail()
+	parts := max(1, min(total/partSize, mostParts))
+	for i := range parts {
+		// Even parts: a short one at the end would be a tail that has to be sent twice.
+		size := total/parts + boolInt(i < total%parts)
+		if err := w.putPart(ctx, body, size); err != nil {
+			return err
+		}
+	}
+	w.state.Offset += length
+	return nil
+}
+
+// unknown buffers a body of unknown length part by part.
+func (w *appender) unknown(ctx context.Context, r io.Reader) error {
+	buf, err := w.upload.repo.registry.buffer(ctx)
+	if err != nil {
+		return err
+	}
+	defer w.upload.repo.registry.release(buf)
+	before, err := w.readTail(ctx)
+	if err != nil {
+		return err
+	}
+	filled := copy(buf, before)
+	for {
+		n, err := io.ReadFull(r, buf[filled:])
+		w.hash.Write(buf[filled : filled+n])
+		w.state.Offset += int64(n)
+		filled += n
+		if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+			return bodyError(err)
+		}
+		if filled >= PartMin {
+			w.dropTail()
+			if err := w.putPart(ctx, bytes.NewReader(buf[:filled]), int64(filled)); err != nil {
+				return err
+			}
+			filled = 0
+		}
+		if err != nil {
+			return w.putTail(ctx, buf[:filled])
+		}
+	}
+}
+
+// putPart sends the next part.
+func (w *appender) putPart(ctx context.Context, r io.Reader, size int64) error {
+	bucket := w.upload.repo.Tier.Bucket
+	if w.state.S3ID == "" {
+		id, err := bucket.Begin(ctx, w.state.Key)
+		if err != nil {
+			return err
+		}
+		w.state.S3ID = id
+		if err := w.claim(ctx, 0); err != nil { // so that a cancel can abort it
+			return errors.Join(err, bucket.Abort(ctx, w.state.Key, id))
+		}
+	}
+	if w.number == w.claimed {
+		if err := w.claim(ctx, partClaim); err != nil {
+			return err
+		}
+	}
+	part, err := bucket.PutPart(ctx, w.state.Key, w.state.S3ID, w.number, r, size)
+	if err != nil {
+		return bodyError(err)
+	}
+	w.number++
+	w.state.Parts = append(w.state.Parts[:len(w.state.Parts):len(w.state.Parts)], part)
+	return nil
+}
+
+// readTail reads the former tail, which every new byte follows.
+func (w *appender) readTail(ctx context.Context) ([]byte, error) {
+	if w.state.Tail == nil {
+		return nil, nil
+	}
+	rc, err := w.upload.repo.Tier.Bucket.Open(ctx, w.state.Tail.Key, 0, w.state.Tail.Size)
+	if err != nil {
+		return nil, err
+	}
+	defer rc.Close()
+	return readExactly(rc, w.state.Tail.Size)
+}
+
+// dropTail says that the former tail went into a part.
+func (w *appender) dropTail() {
+	if w.state.Tail != nil {
+		w.state.Old = append(w.state.Old[:len(w.state.Old):len(w.state.Old)], w.state.Tail.Key)
+		w.state.Tail = nil
+	}
+}
+
+// putTail keeps bytes that are too few for a part.
+func (w *appender) putTail(ctx context.Context, data []byte) error {
+	if len(data) == 0 || w.state.Tail != nil && w.state.Tail.Size == int64(len(data)) {
+		return nil // nothing came
+	}
+	if err := w.upload.repo.Tier.Bucket.Put(ctx, w.state.NextTail, bytes.NewReader(data), int64(len(data))); err != nil {
+		return err
+	}
+	w.dropTail()
+	w.state.Tail = &tail{Key: w.state.NextTail, Size: int64(len(data))}
+	w.state.NextTail = ""
+	return nil
+}
+
+// commit records what was written. Part numbers that were claimed and not used may be
+// given to the next request: this one has ended.
+func (w *appender) commit(ctx context.Context) error {
+	state, err := hashState(w.hash)
+	if err != nil {
+		return err
+	}
+	w.state.Hash, w.state.NextPart = state, w.number
+	if w.state.NextTail != "" { // named, never written
+		w.state.NextTail = ""
+	}
+	w.upload.state = w.state
+	return w.upload.save(ctx)
+}
+
+// buffer waits for one of the registry's buffers, which bound the memory of all uploads
+// of unknown length together.
+func (r *Registry) buffer(ctx context.Context) ([]byte, error) {
+	select {
+	case buf := <-r.buffers:
+		if buf == nil {
+			buf = make([]byte, bufferSize)
+		}
+		return buf, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (r *Registry) release(buf []byte) { r.buffers <- buf }
+
+func readExactly(r io.Reader, size int64) ([]byte, error) {
+	data := make([]byte, size)
+	if _, err := io.ReadFull(r, data); err != nil {
+		return nil, bodyError(err)
+	}
+	return data, nil
+}
+
+// bodyError says that the client's body ended before it should.
+func bodyError(err error) error {
+	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
+		return fmt.Errorf("%w: the body ended early: %w", oci.ErrSizeInvalid, err)
+	}
+	return err
+}
+
+func boolInt(b bool) int64 {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,179 @@
+package tiers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"sluice.dev/sluice/oci"
+)
+
+// Blob is a blob that a repository may read.
+type Blob struct {
+	Digest digest.Digest
+	Size   int64
+
+	key    string
+	bucket Bucket
+}
+
+// Open reads length bytes from offset; length < 0 reads to the end. A stream that is cut
+// ends with an error, never with io.EOF.
+func (b *Blob) Open(ctx context.Context, offset, length int64) (io.ReadCloser, error) {
+	rc, err := b.bucket.Open(ctx, b.key, offset, length)
+	if err != nil {
+		return nil, fmt.Errorf("open blob %s: %w", b.Digest, err)
+	}
+	return rc, nil
+}
+
+// Blob finds a blob that the repository holds. Bytes that only other repositories hold
+// are unknown here (CVE-2024-39897). The error wraps oci.ErrBlobUnknown.
+func (r *Repository) Blob(ctx context.Context, d digest.Digest) (*Blob, error) {
+	records, err := r.registry.catalog.Get(ctx, linkKey(r.Tier.Name, r.Name, d), blobKey(r.Tier.store, d))
+	if err != nil {
+		return nil, fmt.Errorf("blob %s@%s: %w", r.FullName(), d, err)
+	}
+	unknown := fmt.Errorf("%w: %s@%s", oci.ErrBlobUnknown, r.FullName(), d)
+	if records[0].Revision == 0 || records[1].Revision == 0 {
+		return nil, unknown
+	}
+	link, err := decode[LinkRecord](records[0])
+	if err != nil {
+		return nil, err
+	}
+	if ok, err := r.registry.visible(ctx, link.Pending); err != nil || !ok {
+		if err == nil {
+			err = unknown
+		}
+		return nil, err
+	}
+	b, err := decode[blobRecord](records[1])
+	if err != nil {
+		return nil, err
+	}
+	return &Blob{Digest: d, Size: b.Size, key: b.Key, bucket: r.Tier.Bucket}, nil
+}
+
+// renewEvery is how old the promise to keep a blob may get before it is given anew: a
+// write for every push of a shared layer would buy nothing.
+const renewEvery = time.Hour
+
+// renew keeps bytes that somebody is about to be told of. The condition fails when they
+// were condemned or moved meanwhile.
+func (r *Registry) renew(record Record, b blobRecord) (Condition, []Put) {
+	if r.Now().Sub(b.RenewedAt) < renewEvery {
+		return Unchanged(record), nil
+	}
+	b.RenewedAt = r.Now()
+	return Unchanged(record), []Put{{Key: record.Key, Value: encode(b)}}
+}
+
+// Mount lets the repository read a blob that from holds, if both lie in one store; ok
+// says whether it did.
+func (r *Repository) Mount(ctx context.Context, from *Repository, d digest.Digest) (ok bool, err error) {
+	if err := r.Writable(""); err != nil {
+		return false, err
+	}
+	if from.Tier.store != r.Tier.store {
+		return false, nil
+	}
+	err = Retry(ctx, func() error { return r.mount(ctx, from, d) })
+	if isUnknown(err) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func (r *Repository) mount(ctx context.Context, from *Repository, d digest.Digest) error {
+	if _, err := from.Blob(ctx, d); err != nil {
+		return err
+	}
+	record, blob, err := r.registry.blobRecord(ctx, r.Tier.store, d)
+	if err != nil {
+		return err
+	}
+	unchanged, renewed := r.registry.renew(record, blob)
+	_, err = r.registry.catalog.Commit(ctx, Change{
+		If: []Condition{unchanged, Present(linkKey(from.Tier.Name, from.Name, d))},
+		Put: append(renewed,
+			Put{Key: linkKey(r.Tier.Name, r.Name, d), Value: encode(LinkRecord{Size: blob.Size})},
+			r.registry.EventPut(Event{Type: EventBlobMounted, Actor: r.Actor, Tier: r.Tier.Name, Repository: r.Name, From: from.FullName(),
+				Digest: d, Store: r.Tier.store, Key: blob.Key, Size: blob.Size})),
+	})
+	return err
+}
+
+// DeleteBlob takes the right to read a blob from the repository; the bytes go when
+// nothing needs them any more. The error wraps oci.ErrUnsupported while a manifest of the
+// repository refers to the blob.
+func (r *Repository) DeleteBlob(ctx context.Context, d digest.Digest) error {
+	if err := r.Writable(d.String()); err != nil {
+		return err
+	}
+	blob, err := r.Blob(ctx, d)
+	if err != nil {
+		return err
+	}
+	refs := refPrefix(r.Tier.store, d) + r.Tier.Name + "/" + r.Name + "@"
+	_, err = r.registry.catalog.Commit(ctx, Change{
+		If:     []Condition{Present(linkKey(r.Tier.Name, r.Name, d)), None(refs)},
+		Delete: []string{linkKey(r.Tier.Name, r.Name, d)},
+		Put: []Put{r.registry.EventPut(Event{Type: EventBlobDeleted, Actor: r.Actor, Tier: r.Tier.Name, Repository: r.Name,
+			Digest: d, Store: r.Tier.store, Key: blob.key, Size: blob.Size})},
+	})
+	if hasConflict(err, refs) {
+		return fmt.Errorf("%w: blob %s@%s belongs to a manifest: delete that first", oci.ErrUnsupported, r.FullName(), d)
+	}
+	return err
+}
+
+// Exists says whether the repository holds what desc names, as oras-go asks.
+func (r *Repository) Exists(ctx context.Context, desc ocispec.Descriptor) (bool, error) {
+	var err error
+	if oci.IsManifest(desc.MediaType) {
+		_, err = r.Resolve(ctx, desc.Digest.String())
+	} else {
+		_, err = r.Blob(ctx, desc.Digest)
+	}
+	if isUnknown(err) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// Fetch opens a manifest or blob of the repository. The bytes are not compared with the
+// digest on the way; readers that must be sure compare them.
+func (r *Repository) Fetch(ctx context.Context, desc ocispec.Descriptor) (io.ReadCloser, error) {
+	if oci.IsManifest(desc.MediaType) {
+		if _, _, err := r.manifestRecord(ctx, desc.Digest); err != nil {
+			return nil, err
+		}
+		_, b, err := r.registry.blobRecord(ctx, r.Tier.store, desc.Digest)
+		if err != nil {
+			return nil, err
+		}
+		return r.Tier.Bucket.Open(ctx, b.Key, 0, -1)
+	}
+	blob, err := r.Blob(ctx, desc.Digest)
+	if err != nil {
+		return nil, err
+	}
+	return blob.Open(ctx, 0, -1)
+}
+
+// isUnknown says whether err is that of content that is not there.
+func isUnknown(err error) bool {
+	return errors.Is(err, oci.ErrBlobUnknown) || errors.Is(err, oci.ErrManifestUnknown)
+}
+
+// hasConflict says whether err is a conflict over key.
+func hasConflict(err error, key string) bool {
+	var conflict *ConflictError
+	return errors.As(err, &conflict) && conflict.Has(key)
+}

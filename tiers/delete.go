@@ -1,0 +1,122 @@
+package tiers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/opencontainers/go-digest"
+
+	"sluice.dev/sluice/oci"
+)
+
+// How many tags, of two writes each, and references go in the transaction that deletes
+// their manifest.
+const (
+	tagsPerDelete = 20
+	refsPerDelete = 60
+)
+
+// DeleteManifest removes a manifest and the tags that point at it. Its blobs stay as long
+// as anything needs them. The error wraps oci.ErrUnsupported for a child of an index of
+// the repository, and for evidence whose subject is still here: whoever could delete the
+// newest scan could bring back an older one.
+func (r *Repository) DeleteManifest(ctx context.Context, d digest.Digest) error {
+	if err := r.Writable(d.String()); err != nil {
+		return err
+	}
+	return Retry(ctx, func() error { return r.deleteManifest(ctx, d) })
+}
+
+func (r *Repository) deleteManifest(ctx context.Context, d digest.Digest) error {
+	record, m, err := r.manifestRecord(ctx, d)
+	if err != nil {
+		return err
+	}
+	evidence := Condition{}
+	if m.Subject != "" && oci.IsEvidence(m.ArtifactType) {
+		evidence = Absent(manifestKey(r.Tier.Name, r.Name, m.Subject))
+	}
+	tags, err := r.TagsOf(ctx, d)
+	if err != nil {
+		return err
+	}
+	// The tags go first where they are too many for one transaction: a tag without its
+	// manifest must never be seen.
+	for len(tags) > tagsPerDelete {
+		if err := r.DeleteTag(ctx, tags[0]); err != nil && !isUnknown(err) {
+			return err
+		}
+		tags = tags[1:]
+	}
+	refs, err := r.referencesOf(ctx, d)
+	if err != nil {
+		return err
+	}
+	parents := refPrefix(r.Tier.store, d) + r.Tier.Name + "/" + r.Name + "@"
+	change := Change{If: []Condition{Unchanged(record), None(parents)}, Delete: append(refs, record.Key)}
+	if evidence.Key != "" {
+		change.If = append(change.If, evidence)
+	}
+	if err := r.deleteTags(ctx, &change, d, tags); err != nil {
+		return err
+	}
+	if m.Subject != "" {
+		change.Delete = append(change.Delete, referrerPrefix(r.Tier.Name, r.Name, m.Subject)+d.String())
+		change.Put = append(change.Put, Put{Key: subjectKey(r.Tier.Name, r.Name, m.Subject), Value: encode(repositoryRecord{})})
+	}
+	change.Put = append(change.Put,
+		Put{Key: repoKey(r.Tier.Name, r.Name), Value: encode(repositoryRecord{})},
+		r.registry.EventPut(Event{Type: EventManifestDeleted, Actor: r.Actor, Tier: r.Tier.Name, Repository: r.Name, Tags: tags,
+			Digest: d, MediaType: m.MediaType, ArtifactType: m.ArtifactType, Subject: m.Subject, Store: r.Tier.store, Size: m.Size}))
+	_, err = r.registry.catalog.Commit(ctx, change)
+	switch {
+	case hasConflict(err, parents):
+		return fmt.Errorf("%w: manifest %s@%s belongs to an index: delete that first", oci.ErrUnsupported, r.FullName(), d)
+	case evidence.Key != "" && hasConflict(err, evidence.Key):
+		return fmt.Errorf("%w: %s@%s is evidence about %s and goes only with it", oci.ErrUnsupported, r.FullName(), d, m.Subject)
+	}
+	return err
+}
+
+// referencesOf lists the references of a manifest that go with it, in the order in which
+// a push writes them. Of a manifest with more than fit, the rest keeps its bytes until
+// garbage collection: taken later, they could be those of the same manifest pushed anew.
+func (r *Repository) referencesOf(ctx context.Context, d digest.Digest) ([]string, error) {
+	desc, body, err := r.Manifest(ctx, d.String())
+	if errors.Is(err, oci.ErrCorrupt) || errors.Is(err, oci.ErrObjectUnknown) {
+		return nil, nil // what cannot be read can still be deleted
+	}
+	if err != nil {
+		return nil, err
+	}
+	m, err := oci.ParseManifest(desc.MediaType, body)
+	if err != nil {
+		return nil, err
+	}
+	p := push{repo: r, desc: desc, manifest: m, blobs: m.Blobs()}
+	var keys []string
+	for _, ref := range p.references() {
+		keys = append(keys, ref.Put[0].Key)
+	}
+	return keys[:min(len(keys), refsPerDelete)], nil
+}
+
+// deleteTags adds to change that the tags go, if none of them was moved meanwhile. A tag
+// that was added meanwhile has changed the manifest's record.
+func (r *Repository) deleteTags(ctx context.Context, change *Change, d digest.Digest, tags []string) error {
+	keys := make([]string, len(tags))
+	for i, tag := range tags {
+		keys[i] = tagKey(r.Tier.Name, r.Name, tag)
+	}
+	records, err := r.registry.catalog.Get(ctx, keys...)
+	if err != nil {
+		return err
+	}
+	prefix := taggedPrefix(r.Tier.Name, r.Name, d)
+	for i, record := range records {
+		change.If = append(change.If, Unchanged(record), Present(prefix+tags[i]))
+		change.Delete = append(change.Delete, record.Key, prefix+tags[i])
+	}
+	return nil
+}

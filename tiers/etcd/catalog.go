@@ -1,0 +1,207 @@
+package etcd
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+
+	"sluice.dev/sluice/oci"
+	"sluice.dev/sluice/tiers"
+)
+
+const (
+	defaultPrefix = "sluice/v1/"
+	opTimeout     = 5 * time.Second // one operation, so that a lost server is noticed
+	dialTimeout   = 5 * time.Second
+)
+
+// Config names an etcd cluster.
+type Config struct {
+	Endpoints []string    // https://host:2379, http://…, unix:///path; at least one
+	TLS       *tls.Config // nil: as the endpoints say, with the system's roots
+	Username  string      // empty: none
+	Password  string
+	Prefix    string // of every key; empty: "sluice/v1/"
+}
+
+// Catalog is a tiers.Catalog on etcd.
+type Catalog struct {
+	client *clientv3.Client
+	prefix string
+
+	// One lease serves all records that expire in about the same time: a lease for each
+	// would cost a second transaction.
+	mu     sync.Mutex
+	leases map[time.Duration]lease
+}
+
+type lease struct {
+	id    clientv3.LeaseID
+	until time.Time // records may be given this lease until then
+}
+
+var _ tiers.Catalog = (*Catalog)(nil)
+
+// New connects to the cluster. It does not wait until a server answers; Ping does.
+func New(config Config) (*Catalog, error) {
+	if len(config.Endpoints) == 0 {
+		return nil, errors.New("etcd: no endpoints")
+	}
+	client, err := clientv3.New(clientv3.Config{
+		Endpoints: config.Endpoints, TLS: config.TLS, Username: config.Username, Password: config.Password,
+		DialTimeout: dialTimeout, DialKeepAliveTime: 10 * time.Second, DialKeepAliveTimeout: 5 * time.Second,
+		MaxCallSendMsgSize: 4 << 20, MaxCallRecvMsgSize: 256 << 20,
+		Logger: zap.NewNop(), // every error is returned
+	})
+	if err != nil {
+		return nil, fmt.Errorf("etcd %v: %w", config.Endpoints, err)
+	}
+	if config.Prefix == "" {
+		config.Prefix = defaultPrefix
+	}
+	return &Catalog{client: client, prefix: config.Prefix, leases: map[time.Duration]lease{}}, nil
+}
+
+// Close ends the connection.
+func (c *Catalog) Close() error { return c.client.Close() }
+
+// Ping does one linearizable read.
+func (c *Catalog) Ping(ctx context.Context) error {
+	_, err := c.Get(ctx, "ping")
+	return err
+}
+
+// Get reads records in steps of tiers.MaxOps keys.
+func (c *Catalog) Get(ctx context.Context, keys ...string) ([]tiers.Record, error) {
+	records := make([]tiers.Record, 0, len(keys))
+	for len(keys) > 0 {
+		n := min(len(keys), tiers.MaxOps)
+		step, err := c.get(ctx, keys[:n])
+		if err != nil {
+			return nil, err
+		}
+		records, keys = append(records, step...), keys[n:]
+	}
+	return records, nil
+}
+
+func (c *Catalog) get(ctx context.Context, keys []string) ([]tiers.Record, error) {
+	ctx, cancel := context.WithTimeout(ctx, opTimeout)
+	defer cancel()
+	records := make([]tiers.Record, len(keys))
+	if len(keys) == 1 { // a plain read is cheaper than a transaction of one
+		resp, err := c.client.Get(ctx, c.prefix+keys[0])
+		if err != nil {
+			return nil, translate("get", err)
+		}
+		records[0] = tiers.Record{Key: keys[0]}
+		for _, kv := range resp.Kvs {
+			records[0] = c.record(kv.Key, kv.Value, kv.ModRevision, kv.CreateRevision)
+		}
+		return records, nil
+	}
+	ops := make([]clientv3.Op, len(keys))
+	for i, key := range keys {
+		ops[i] = clientv3.OpGet(c.prefix + key)
+	}
+	resp, err := c.client.Txn(ctx).Then(ops...).Commit()
+	if err != nil {
+		return nil, translate("get", err)
+	}
+	for i, r := range resp.Responses {
+		records[i] = tiers.Record{Key: keys[i]}
+		for _, kv := range r.GetResponseRange().Kvs {
+			records[i] = c.record(kv.Key, kv.Value, kv.ModRevision, kv.CreateRevision)
+		}
+	}
+	return records, nil
+}
+
+func (c *Catalog) record(key, value []byte, mod, created int64) tiers.Record {
+	return tiers.Record{Key: strings.TrimPrefix(string(key), c.prefix), Value: value, Revision: mod, Created: created}
+}
+
+// List reads one page.
+func (c *Catalog) List(ctx context.Context, q tiers.Query) ([]tiers.Record, error) {
+	if q.Limit < 1 || q.Limit > tiers.MaxPage {
+		return nil, fmt.Errorf("%w: list %s: a page holds 1 to %d records, not %d", oci.ErrRequestInvalid, q.Prefix, tiers.MaxPage, q.Limit)
+	}
+	ctx, cancel := context.WithTimeout(ctx, opTimeout)
+	defer cancel()
+	from, to := c.prefix+q.Prefix, clientv3.GetPrefixRangeEnd(c.prefix+q.Prefix)
+	order := clientv3.SortAscend
+	if q.Descending {
+		order = clientv3.SortDescend
+	}
+	if q.After != "" {
+		// Of two bounds the narrower counts, so that After may lie outside the prefix.
+		if after := c.prefix + q.After; q.Descending {
+			to = min(to, after)
+		} else {
+			from = max(from, after+"\x00")
+		}
+	}
+	if from >= to {
+		return nil, nil
+	}
+	resp, err := c.client.Get(ctx, from, clientv3.WithRange(to), clientv3.WithLimit(int64(q.Limit)), clientv3.WithSort(clientv3.SortByKey, order))
+	if err != nil {
+		return nil, translate("list "+q.Prefix, err)
+	}
+	records := make([]tiers.Record, len(resp.Kvs))
+	for i, kv := range resp.Kvs {
+		records[i] = c.record(kv.Key, kv.Value, kv.ModRevision, kv.CreateRevision)
+	}
+	return records, nil
+}
+
+// Commit applies the change in one transaction.
+func (c *Catalog) Commit(ctx context.Context, change tiers.Change) (int64, error) {
+	if n := max(len(change.If), len(change.Put)+len(change.Delete)); n > tiers.MaxOps {
+		return 0, fmt.Errorf("etcd: a change of %d operations, at most %d fit a transaction", n, tiers.MaxOps)
+	}
+	ctx, cancel := context.WithTimeout(ctx, opTimeout)
+	defer cancel()
+	var cmps []clientv3.Cmp
+	var reads []clientv3.Op // on conflict: what the conditions looked at
+	for _, cond := range change.If {
+		cmp, read := c.condition(cond)
+		cmps, reads = append(cmps, cmp), append(reads, read)
+	}
+	var ops []clientv3.Op
+	for _, put := range change.Put {
+		var opts []clientv3.OpOption
+		if put.Expire > 0 {
+			id, err := c.lease(ctx, put.Expire)
+			if err != nil {
+				return 0, err
+			}
+			opts = append(opts, clientv3.WithLease(id))
+		}
+		ops = append(ops, clientv3.OpPut(c.prefix+put.Key, string(put.Value), opts...))
+	}
+	for _, key := range change.Delete {
+		ops = append(ops, clientv3.OpDelete(c.prefix+key))
+	}
+	resp, err := c.client.Txn(ctx).If(cmps...).Then(ops...).Else(reads...).Commit()
+	if err != nil {
+		return 0, translate("commit", err)
+	}
+	if resp.Succeeded {
+		return resp.Header.Revision, nil
+	}
+	conflict := &tiers.ConflictError{}
+	for i, r := range resp.Responses {
+		if found := r.GetResponseRange(); !holds(change.If[i], found.Count, found.Kvs) {
+			conflict.Keys = append(conflict.Keys, change.If[i].Key)
+		}
+	}
+	return 0, conflict
+}

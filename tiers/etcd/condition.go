@@ -1,0 +1,77 @@
+package etcd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"sluice.dev/sluice/oci"
+	"sluice.dev/sluice/tiers"
+)
+
+// condition renders a condition as a comparison, and as the read that tells afterwards
+// whether it was the one that failed.
+func (c *Catalog) condition(cond tiers.Condition) (clientv3.Cmp, clientv3.Op) {
+	key := c.prefix + cond.Key
+	read := clientv3.OpGet(key, clientv3.WithKeysOnly())
+	switch {
+	case cond.Prefix:
+		// A comparison over a range holds when it holds for every key in it, so "was
+		// never created" over all that exist means that none does.
+		return clientv3.Compare(clientv3.CreateRevision(key), "=", 0).WithPrefix(),
+			clientv3.OpGet(key, clientv3.WithPrefix(), clientv3.WithCountOnly())
+	case cond.Revision < 0:
+		return clientv3.Compare(clientv3.CreateRevision(key), ">", 0), read
+	default:
+		return clientv3.Compare(clientv3.ModRevision(key), "=", cond.Revision), read
+	}
+}
+
+// holds says whether the condition held at the revision of the failed transaction.
+func holds(cond tiers.Condition, count int64, kvs []*mvccpb.KeyValue) bool {
+	switch {
+	case cond.Prefix:
+		return count == 0
+	case cond.Revision < 0:
+		return len(kvs) > 0
+	case len(kvs) == 0:
+		return cond.Revision == 0
+	default:
+		return kvs[0].ModRevision == cond.Revision
+	}
+}
+
+// lease returns a lease under which a record lives at least for d, and at most for twice
+// as long.
+func (c *Catalog) lease(ctx context.Context, d time.Duration) (clientv3.LeaseID, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	if l, ok := c.leases[d]; ok && now.Before(l.until) {
+		return l.id, nil
+	}
+	resp, err := c.client.Grant(ctx, int64(2*d/time.Second)+1)
+	if err != nil {
+		return 0, translate("lease", err)
+	}
+	c.leases[d] = lease{id: resp.ID, until: now.Add(d)}
+	return resp.ID, nil
+}
+
+// translate makes etcd's errors the registry's. Whatever is not known to be the caller's
+// fault is the store's: the operation may or may not have been applied.
+func translate(op string, err error) error {
+	switch {
+	case errors.Is(err, context.Canceled):
+		return fmt.Errorf("etcd %s: %w", op, err)
+	case errors.Is(err, rpctypes.ErrTooManyOps), errors.Is(err, rpctypes.ErrDuplicateKey), errors.Is(err, rpctypes.ErrRequestTooLarge):
+		return fmt.Errorf("etcd %s: %w: %w", op, oci.ErrTooLarge, err)
+	default:
+		return fmt.Errorf("etcd %s: %w: %w", op, oci.ErrUnavailable, err)
+	}
+}

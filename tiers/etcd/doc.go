@@ -1,0 +1,7 @@
+// Package etcd is the catalog on etcd.
+//
+// It maps records to keys one to one, conditions to comparisons, and a change to one
+// transaction. It knows nothing of what the records mean. It refuses changes that etcd's
+// default limits would refuse, before sending them, and it never retries a write by
+// itself: whether a lost answer meant success is the caller's question.
+package etcd

@@ -1,0 +1,83 @@
+package tiers
+
+import (
+	"github.com/opencontainers/go-digest"
+)
+
+// The schema of the catalog. Repository names hold neither ':' nor '@', tags and digests
+// no '/', so every key reads in one way only, and the order of keys is the order that the
+// distribution spec asks of listings.
+//
+//	store/<store>/blob/<digest>                          where the bytes are: blobRecord
+//	store/<store>/ref/<digest>/<tier>/<repo>@<manifest>  a manifest needs these bytes
+//	store/<store>/ref/<digest>/.pin/<promotion>          a promotion needs these bytes
+//	store/<store>/intent/<key>                           an object is about to be written
+//	tier/<tier>/repo/<repo>                              the repository; its revision is the generation
+//	tier/<tier>/manifest/<repo>@<digest>                 ManifestRecord
+//	tier/<tier>/tag/<repo>:<tag>                         TagRecord
+//	tier/<tier>/tagged/<repo>@<digest>/<tag>             the tags of a manifest
+//	tier/<tier>/referrer/<repo>@<subject>/<digest>       ReferrerRecord
+//	tier/<tier>/subject/<repo>@<subject>                 its revision grows when a referrer goes
+//	tier/<tier>/link/<repo>@<digest>                     the repository may read the blob: LinkRecord
+//	upload/<id>                                          uploadRecord
+//	event/<ulid>                                         Event, not sealed yet
+//
+// The keys of promotions and policies stand with their packages.
+
+// Prefixes under which whole families of records are listed.
+const (
+	prefixUpload = "upload/"
+	prefixEvent  = "event/"
+)
+
+func blobKey(store string, d digest.Digest) string {
+	return "store/" + store + "/blob/" + d.String()
+}
+
+func refPrefix(store string, d digest.Digest) string {
+	return "store/" + store + "/ref/" + d.String() + "/"
+}
+
+func refKey(store string, d digest.Digest, tier, repo string, manifest digest.Digest) string {
+	return refPrefix(store, d) + tier + "/" + repo + "@" + manifest.String()
+}
+
+func pinKey(store string, d digest.Digest, promotion string) string {
+	return refPrefix(store, d) + ".pin/" + promotion
+}
+
+func intentKey(store, object string) string { return "store/" + store + "/intent/" + object }
+
+func repoPrefix(tier string) string { return "tier/" + tier + "/repo/" }
+
+func repoKey(tier, repo string) string { return repoPrefix(tier) + repo }
+
+func manifestPrefix(tier, repo string) string { return "tier/" + tier + "/manifest/" + repo + "@" }
+
+func manifestKey(tier, repo string, d digest.Digest) string {
+	return manifestPrefix(tier, repo) + d.String()
+}
+
+func tagPrefix(tier, repo string) string { return "tier/" + tier + "/tag/" + repo + ":" }
+
+func tagKey(tier, repo, tag string) string { return tagPrefix(tier, repo) + tag }
+
+func taggedPrefix(tier, repo string, d digest.Digest) string {
+	return "tier/" + tier + "/tagged/" + repo + "@" + d.String() + "/"
+}
+
+func referrerPrefix(tier, repo string, subject digest.Digest) string {
+	return "tier/" + tier + "/referrer/" + repo + "@" + subject.String() + "/"
+}
+
+func subjectKey(tier, repo string, subject digest.Digest) string {
+	return "tier/" + tier + "/subject/" + repo + "@" + subject.String()
+}
+
+func linkKey(tier, repo string, d digest.Digest) string {
+	return "tier/" + tier + "/link/" + repo + "@" + d.String()
+}
+
+func committedKey(promotion string) string { return "committed/" + promotion }
+
+func uploadKey(id string) string { return prefixUpload + id }

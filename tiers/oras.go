@@ -1,0 +1,31 @@
+package tiers
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"sluice.dev/sluice/oci"
+)
+
+// Push stores a manifest or blob that desc describes, as oras-go asks.
+func (r *Repository) Push(ctx context.Context, desc ocispec.Descriptor, content io.Reader) error {
+	if oci.IsManifest(desc.MediaType) {
+		if desc.Size > oci.MaxManifestSize {
+			return fmt.Errorf("push %s: %w: at most %d bytes are allowed", desc.Digest, oci.ErrTooLarge, oci.MaxManifestSize)
+		}
+		body, err := readExactly(content, desc.Size)
+		if err != nil {
+			return fmt.Errorf("push %s: %w", desc.Digest, err)
+		}
+		_, err = r.PutManifest(ctx, desc.Digest.String(), "", desc.MediaType, body)
+		return err
+	}
+	u, err := r.StartUpload(ctx)
+	if err != nil {
+		return err
+	}
+	return u.Finish(ctx, content, -1, desc.Size, desc.Digest)
+}

@@ -1,0 +1,93 @@
+package tiers
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"sluice.dev/sluice/oci"
+)
+
+// blobRecord says where the bytes of a digest lie in a store. Manifests have one too.
+type blobRecord struct {
+	Key  string `json:"key"`
+	Size int64  `json:"size"`
+	// RenewedAt is when somebody was last told that the bytes are here; they are kept
+	// for a day from then, referred to or not.
+	RenewedAt time.Time `json:"renewedAt"`
+}
+
+// ManifestRecord is a manifest in a repository of a tier.
+type ManifestRecord struct {
+	MediaType    string        `json:"mediaType"`
+	Size         int64         `json:"size"`
+	ArtifactType string        `json:"artifactType,omitempty"`
+	Subject      digest.Digest `json:"subject,omitempty"`
+	Depth        int           `json:"depth,omitempty"` // levels of indexes below and with it
+	CreatedAt    time.Time     `json:"createdAt"`
+	By           string        `json:"by"`
+	// Pending are the promotions that brought it; it is visible once one of them has
+	// committed. Empty: visible.
+	Pending []string `json:"pending,omitempty"`
+}
+
+// TagRecord is what a tag points at; media type and size spare readers a second look.
+type TagRecord struct {
+	Digest    digest.Digest `json:"digest"`
+	MediaType string        `json:"mediaType"`
+	Size      int64         `json:"size"`
+	UpdatedAt time.Time     `json:"updatedAt"`
+	By        string        `json:"by"`
+}
+
+// ReferrerRecord is a manifest that names another as its subject, as the referrers API
+// reports it.
+type ReferrerRecord struct {
+	MediaType    string            `json:"mediaType"`
+	Size         int64             `json:"size"`
+	ArtifactType string            `json:"artifactType,omitempty"`
+	Annotations  map[string]string `json:"annotations,omitempty"`
+	Pending      []string          `json:"pending,omitempty"`
+}
+
+// LinkRecord lets a repository read a blob of its store.
+type LinkRecord struct {
+	Size    int64    `json:"size"`
+	Pending []string `json:"pending,omitempty"`
+}
+
+// intentRecord announces an object, so that nothing in a bucket is ever unaccounted for.
+type intentRecord struct {
+	For       string    `json:"for"` // manifest, summary, copy, record
+	By        string    `json:"by"`
+	StartedAt time.Time `json:"startedAt"`
+}
+
+// repositoryRecord marks a repository that has held a manifest.
+type repositoryRecord struct{}
+
+// encode renders a record; all of them are plain data, so it cannot fail.
+func encode(v any) []byte {
+	data, err := json.Marshal(v)
+	if err != nil {
+		// A record type that does not marshal is a bug that no input can trigger; an
+		// empty value would be read as corrupt, never as a wrong fact.
+		return nil
+	}
+	return data
+}
+
+func decode[T any](r Record) (T, error) {
+	var v T
+	if err := json.Unmarshal(r.Value, &v); err != nil {
+		return v, fmt.Errorf("catalog record %s: %w: %w", r.Key, oci.ErrCorrupt, err)
+	}
+	return v, nil
+}
+
+func (m ManifestRecord) descriptor(d digest.Digest) ocispec.Descriptor {
+	return ocispec.Descriptor{MediaType: m.MediaType, Digest: d, Size: m.Size, ArtifactType: m.ArtifactType}
+}

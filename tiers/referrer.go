@@ -1,0 +1,64 @@
+package tiers
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Referrers lists a page of at most n manifests that name subject, in the order of their
+// digests, after last. An empty artifactType lists all; otherwise a page may hold fewer
+// than n although there are more. next is what to ask for as last to go on; empty at the
+// end. A subject that nothing names, or that is not there, has an empty page.
+func (r *Repository) Referrers(ctx context.Context, subject digest.Digest, artifactType, last string, n int) (page []ocispec.Descriptor, next string, err error) {
+	prefix := referrerPrefix(r.Tier.Name, r.Name, subject)
+	records, next, err := r.registry.page(ctx, prefix, last, n)
+	if err != nil {
+		return nil, "", fmt.Errorf("referrers of %s@%s: %w", r.FullName(), subject, err)
+	}
+	page = make([]ocispec.Descriptor, 0, len(records))
+	for _, record := range records {
+		ref, err := decode[ReferrerRecord](record)
+		if err != nil {
+			return nil, "", err
+		}
+		if artifactType != "" && ref.ArtifactType != artifactType {
+			continue
+		}
+		if ok, err := r.registry.visible(ctx, ref.Pending); err != nil {
+			return nil, "", err
+		} else if !ok {
+			continue
+		}
+		page = append(page, ocispec.Descriptor{
+			MediaType: ref.MediaType, Digest: digest.Digest(strings.TrimPrefix(record.Key, prefix)), Size: ref.Size,
+			ArtifactType: ref.ArtifactType, Annotations: ref.Annotations,
+		})
+	}
+	return page, next, nil
+}
+
+// Predecessors lists everything that names desc as its subject, as oras-go asks.
+func (r *Repository) Predecessors(ctx context.Context, desc ocispec.Descriptor) ([]ocispec.Descriptor, error) {
+	var all []ocispec.Descriptor
+	for last := ""; ; {
+		page, next, err := r.Referrers(ctx, desc.Digest, "", last, MaxPage-1)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, page...)
+		if next == "" {
+			return all, nil
+		}
+		last = next
+	}
+}
+
+// SubjectGeneration is the record whose revision grows when a referrer of subject goes.
+// A decision that rests on the referrers compares it when it takes effect.
+func (r *Repository) SubjectGeneration(ctx context.Context, subject digest.Digest) (Record, error) {
+	return r.get(ctx, subjectKey(r.Tier.Name, r.Name, subject))
+}

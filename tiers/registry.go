@@ -1,0 +1,254 @@
+package tiers
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/big"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"sluice.dev/sluice/oci"
+)
+
+// Limits of what one upload may ask of this process.
+const (
+	bufferSize = 8 << 20 // bytes of one part of an upload whose length is unknown
+	maxTries   = 8       // of a change that others keep overtaking
+)
+
+// Tier is one level of the registry. Its fields are set once, by New.
+type Tier struct {
+	Name string
+	From string // the tier that artifacts rise from; empty for one that is pushed to
+	Push bool   // clients may write
+	// MovingTags are patterns (path.Match) of the tags that a promotion may move; above
+	// a pushed tier all others stay where they are.
+	MovingTags []string
+	Bucket     Bucket
+
+	store string // the identity of the bucket
+}
+
+// Store is the identity of the tier's bucket; tiers with the same store share bytes.
+func (t *Tier) Store() string { return t.store }
+
+// Moves says whether a promotion may move tag.
+func (t *Tier) Moves(tag string) bool {
+	return slices.ContainsFunc(t.MovingTags, func(pattern string) bool {
+		ok, err := path.Match(pattern, tag)
+		return ok && err == nil
+	})
+}
+
+// Config makes a Registry.
+type Config struct {
+	Catalog Catalog
+	Tiers   []Tier // from the bottom up
+	Log     *slog.Logger
+	Now     func() time.Time // time.Now where nil
+	// Buffers bounds the memory of uploads of unknown length: so many of 8 MiB each at
+	// once, further ones wait. 0: 32.
+	Buffers int
+}
+
+// Registry is a set of tiers over one catalog.
+type Registry struct {
+	catalog Catalog
+	tiers   []*Tier
+	log     *slog.Logger
+	now     func() time.Time
+	buffers chan []byte
+}
+
+// New checks the configuration and asks every bucket who it is.
+func New(ctx context.Context, config Config) (*Registry, error) {
+	if config.Catalog == nil || config.Log == nil {
+		return nil, errors.New("tiers: a catalog and a logger are needed")
+	}
+	if len(config.Tiers) == 0 {
+		return nil, errors.New("tiers: at least one tier is needed")
+	}
+	r := &Registry{catalog: config.Catalog, log: config.Log, now: config.Now}
+	if r.now == nil {
+		r.now = time.Now
+	}
+	if config.Buffers <= 0 {
+		config.Buffers = 32
+	}
+	r.buffers = make(chan []byte, config.Buffers)
+	for range config.Buffers {
+		r.buffers <- nil // made when first needed
+	}
+	for _, t := range config.Tiers {
+		if err := r.add(ctx, t); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+func (r *Registry) add(ctx context.Context, t Tier) error {
+	if err := oci.CheckName(t.Name); err != nil || strings.Contains(t.Name, "/") {
+		return fmt.Errorf("tier %q: the name must be one component of a repository name", t.Name)
+	}
+	if _, err := r.Tier(t.Name); err == nil {
+		return fmt.Errorf("tier %q stands twice", t.Name)
+	}
+	if t.Push == (t.From != "") {
+		return fmt.Errorf("tier %q: either clients push to it or it has a tier that it rises from", t.Name)
+	}
+	if t.From != "" {
+		if _, err := r.Tier(t.From); err != nil {
+			return fmt.Errorf("tier %q: from names %q, which must stand before it", t.Name, t.From)
+		}
+	}
+	for _, pattern := range t.MovingTags {
+		if _, err := path.Match(pattern, ""); err != nil {
+			return fmt.Errorf("tier %q: movingTags: %q: %w", t.Name, pattern, err)
+		}
+	}
+	store, err := t.Bucket.Identity(ctx)
+	if err != nil {
+		return fmt.Errorf("tier %q: identity of its bucket: %w", t.Name, err)
+	}
+	t.store = store
+	r.tiers = append(r.tiers, &t)
+	return nil
+}
+
+// Tiers lists the tiers from the bottom up.
+func (r *Registry) Tiers() []*Tier { return slices.Clone(r.tiers) }
+
+// Catalog is the catalog that the registry stands on, for those who keep records of
+// their own in the same transactions.
+func (r *Registry) Catalog() Catalog { return r.catalog }
+
+// Tier finds a tier; the error wraps oci.ErrTierUnknown and names those there are.
+func (r *Registry) Tier(name string) (*Tier, error) {
+	for _, t := range r.tiers {
+		if t.Name == name {
+			return t, nil
+		}
+	}
+	names := make([]string, len(r.tiers))
+	for i, t := range r.tiers {
+		names[i] = t.Name
+	}
+	return nil, fmt.Errorf("%w: %q; the tiers are %s, and a name begins with one: %s/acme/app",
+		oci.ErrTierUnknown, name, strings.Join(names, ", "), names[0])
+}
+
+// Repository opens a repository of a tier for actor. It need not exist: reading it then
+// finds nothing, and the first push makes it.
+func (r *Registry) Repository(tier, name, actor string) (*Repository, error) {
+	t, err := r.Tier(tier)
+	if err != nil {
+		return nil, err
+	}
+	if name == "" {
+		return nil, fmt.Errorf("%w: the repository is missing behind the tier: %s/acme/app", oci.ErrNameInvalid, tier)
+	}
+	if err := oci.CheckName(tier + "/" + name); err != nil {
+		return nil, err
+	}
+	return &Repository{registry: r, Tier: t, Name: name, Actor: actor}, nil
+}
+
+// Repositories lists at most n names of repositories in tier, after last, in byte order.
+// next is what to ask for as last to go on; empty at the end.
+func (r *Registry) Repositories(ctx context.Context, tier, last string, n int) (names []string, next string, err error) {
+	if _, err := r.Tier(tier); err != nil {
+		return nil, "", err
+	}
+	return r.listNames(ctx, repoPrefix(tier), last, n)
+}
+
+// listNames lists what stands behind prefix in the keys.
+func (r *Registry) listNames(ctx context.Context, prefix, last string, n int) (names []string, next string, err error) {
+	records, next, err := r.page(ctx, prefix, last, n)
+	if err != nil {
+		return nil, "", err
+	}
+	names = make([]string, len(records))
+	for i, record := range records {
+		names[i] = strings.TrimPrefix(record.Key, prefix)
+	}
+	return names, next, nil
+}
+
+// page reads n records behind prefix+last, one more to know whether there are more.
+func (r *Registry) page(ctx context.Context, prefix, last string, n int) (records []Record, next string, err error) {
+	n = min(max(n, 1), MaxPage-1)
+	q := Query{Prefix: prefix, Limit: n + 1}
+	if last != "" {
+		q.After = prefix + last
+	}
+	records, err = r.catalog.List(ctx, q)
+	if err != nil {
+		return nil, "", fmt.Errorf("list %s: %w", prefix, err)
+	}
+	if len(records) > n {
+		records = records[:n]
+		next = strings.TrimPrefix(records[n-1].Key, prefix)
+	}
+	return records, next, nil
+}
+
+// NewID returns a new ULID: unique, unguessable in its 80 random bits, ordered by time.
+func (r *Registry) NewID() string {
+	return ulid.MustNew(ulid.Timestamp(r.now()), rand.Reader).String()
+}
+
+// Now is the time by the registry's clock, in UTC.
+func (r *Registry) Now() time.Time { return r.now().UTC() }
+
+// EventPut completes e and returns the write that records it.
+func (r *Registry) EventPut(e Event) Put {
+	e.ID, e.Time = r.NewID(), r.Now()
+	return Put{Key: prefixEvent + e.ID, Value: encode(e)}
+}
+
+// Events lists the events that are not sealed yet, by the order of their keys, for
+// auditors and tests.
+func (r *Registry) Events(ctx context.Context, last string, n int) (events []Event, next string, err error) {
+	records, next, err := r.page(ctx, prefixEvent, last, n)
+	if err != nil {
+		return nil, "", err
+	}
+	events = make([]Event, len(records))
+	for i, record := range records {
+		if events[i], err = decode[Event](record); err != nil {
+			return nil, "", err
+		}
+	}
+	return events, next, nil
+}
+
+// Retry calls change until it does not end in a conflict, a bounded number of times with
+// a growing random pause between.
+func Retry(ctx context.Context, change func() error) error {
+	pause := 2 * time.Millisecond
+	for try := 1; ; try++ {
+		err := change()
+		if !errors.Is(err, oci.ErrConflict) || try == maxTries {
+			return err
+		}
+		jitter, randErr := rand.Int(rand.Reader, big.NewInt(int64(pause)))
+		if randErr != nil {
+			return errors.Join(err, randErr)
+		}
+		select {
+		case <-time.After(pause/2 + time.Duration(jitter.Int64())):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		pause *= 2
+	}
+}

@@ -1,0 +1,191 @@
+package tiers
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"sluice.dev/sluice/oci"
+)
+
+// Repository is one repository of one tier, opened for one actor. It is a graph target
+// for oras-go: Exists, Fetch, Push, Resolve, Tag and Predecessors have the meaning that
+// its content.GraphStorage and content.TagResolver give them.
+//
+// All methods may be called concurrently.
+type Repository struct {
+	Tier  *Tier
+	Name  string // without the tier
+	Actor string // whom the events name
+
+	registry *Registry
+}
+
+// FullName is the name that clients use: tier/name.
+func (r *Repository) FullName() string { return r.Tier.Name + "/" + r.Name }
+
+// Writable says whether clients may write here; the error wraps oci.ErrDenied and names
+// the way in. reference is the tag or digest that was meant, empty if none.
+func (r *Repository) Writable(reference string) error {
+	if r.Tier.Push {
+		return nil
+	}
+	first := r.Tier
+	for first.From != "" {
+		below, err := r.registry.Tier(first.From)
+		if err != nil {
+			return err
+		}
+		first = below
+	}
+	sep := ":"
+	switch {
+	case reference == "":
+		reference = "TAG"
+	case oci.IsDigest(reference):
+		sep = "@"
+	}
+	return fmt.Errorf("%w: tier %s takes nothing from clients, it is filled by promotion alone: push, sign or attach to %s/%s%s%s, then run: sluice promote HOST/%s/%s%s%s --to %s",
+		oci.ErrDenied, r.Tier.Name, first.Name, r.Name, sep, reference, r.Tier.From, r.Name, sep, reference, r.Tier.Name)
+}
+
+// get reads one record of the catalog.
+func (r *Repository) get(ctx context.Context, key string) (Record, error) {
+	records, err := r.registry.catalog.Get(ctx, key)
+	if err != nil {
+		return Record{}, err
+	}
+	return records[0], nil
+}
+
+// visible says whether what promotions brought can be seen: one of them has committed.
+func (r *Registry) visible(ctx context.Context, pending []string) (bool, error) {
+	if len(pending) == 0 {
+		return true, nil
+	}
+	keys := make([]string, len(pending))
+	for i, id := range pending {
+		keys[i] = committedKey(id)
+	}
+	records, err := r.catalog.Get(ctx, keys...)
+	if err != nil {
+		return false, err
+	}
+	for _, record := range records {
+		if record.Revision != 0 {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// Resolve finds the manifest that a tag or digest names. The error wraps
+// oci.ErrManifestUnknown where there is none.
+func (r *Repository) Resolve(ctx context.Context, reference string) (ocispec.Descriptor, error) {
+	if !oci.IsDigest(reference) {
+		return r.resolveTag(ctx, reference)
+	}
+	d, err := oci.ParseDigest(reference)
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	_, m, err := r.manifestRecord(ctx, d)
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	return m.descriptor(d), nil
+}
+
+func (r *Repository) resolveTag(ctx context.Context, tag string) (ocispec.Descriptor, error) {
+	if oci.CheckTag(tag) != nil { // no manifest can have such a name
+		return ocispec.Descriptor{}, fmt.Errorf("%w: %s:%s", oci.ErrManifestUnknown, r.FullName(), tag)
+	}
+	record, err := r.get(ctx, tagKey(r.Tier.Name, r.Name, tag))
+	if err != nil {
+		return ocispec.Descriptor{}, fmt.Errorf("resolve %s:%s: %w", r.FullName(), tag, err)
+	}
+	if record.Revision == 0 {
+		return ocispec.Descriptor{}, fmt.Errorf("%w: %s:%s", oci.ErrManifestUnknown, r.FullName(), tag)
+	}
+	t, err := decode[TagRecord](record)
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	return ocispec.Descriptor{MediaType: t.MediaType, Digest: t.Digest, Size: t.Size}, nil
+}
+
+// manifestRecord reads the record of a manifest that can be seen.
+func (r *Repository) manifestRecord(ctx context.Context, d digest.Digest) (Record, ManifestRecord, error) {
+	record, err := r.get(ctx, manifestKey(r.Tier.Name, r.Name, d))
+	if err != nil {
+		return record, ManifestRecord{}, fmt.Errorf("manifest %s@%s: %w", r.FullName(), d, err)
+	}
+	if record.Revision == 0 {
+		return record, ManifestRecord{}, fmt.Errorf("%w: %s@%s", oci.ErrManifestUnknown, r.FullName(), d)
+	}
+	m, err := decode[ManifestRecord](record)
+	if err != nil {
+		return record, m, err
+	}
+	ok, err := r.registry.visible(ctx, m.Pending)
+	if err == nil && !ok {
+		err = fmt.Errorf("%w: %s@%s", oci.ErrManifestUnknown, r.FullName(), d)
+	}
+	return record, m, err
+}
+
+// Manifest reads a manifest whole and checks it against its digest.
+func (r *Repository) Manifest(ctx context.Context, reference string) (ocispec.Descriptor, []byte, error) {
+	desc, err := r.Resolve(ctx, reference)
+	if err != nil {
+		return desc, nil, err
+	}
+	body, err := r.registry.content(ctx, r.Tier, desc.Digest, oci.MaxManifestSize)
+	if err != nil {
+		return desc, nil, fmt.Errorf("manifest %s@%s: %w", r.FullName(), desc.Digest, err)
+	}
+	return desc, body, nil
+}
+
+// content reads the bytes of a digest whole, checked, at most limit of them.
+func (r *Registry) content(ctx context.Context, t *Tier, d digest.Digest, limit int64) ([]byte, error) {
+	_, blob, err := r.blobRecord(ctx, t.store, d)
+	if err != nil {
+		return nil, err
+	}
+	if blob.Size > limit {
+		return nil, fmt.Errorf("%w: %d bytes, at most %d are read", oci.ErrTooLarge, blob.Size, limit)
+	}
+	rc, err := t.Bucket.Open(ctx, blob.Key, 0, blob.Size)
+	if err != nil {
+		return nil, err
+	}
+	defer rc.Close()
+	var buf bytes.Buffer
+	buf.Grow(int(blob.Size))
+	if _, err := io.Copy(&buf, rc); err != nil {
+		return nil, fmt.Errorf("%w: %w", oci.ErrUnavailable, err)
+	}
+	if d.Algorithm().FromBytes(buf.Bytes()) != d {
+		return nil, fmt.Errorf("%w: object %s is not %s", oci.ErrCorrupt, blob.Key, d)
+	}
+	return buf.Bytes(), nil
+}
+
+// blobRecord reads where the bytes of a digest are. The error wraps oci.ErrBlobUnknown
+// where the store has none.
+func (r *Registry) blobRecord(ctx context.Context, store string, d digest.Digest) (Record, blobRecord, error) {
+	records, err := r.catalog.Get(ctx, blobKey(store, d))
+	if err != nil {
+		return Record{}, blobRecord{}, fmt.Errorf("blob %s: %w", d, err)
+	}
+	if records[0].Revision == 0 {
+		return records[0], blobRecord{}, fmt.Errorf("%w: %s", oci.ErrBlobUnknown, d)
+	}
+	b, err := decode[blobRecord](records[0])
+	return records[0], b, err
+}

@@ -1,0 +1,137 @@
+package tiers
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"sluice.dev/sluice/oci"
+)
+
+// cleanupTimeout bounds what is tidied up after a request has ended. What it leaves
+// behind stays announced by its intent, so garbage collection finds it.
+const cleanupTimeout = 10 * time.Second
+
+// Staged is content that is about to be recorded: its bytes are in the bucket already,
+// by this caller or somebody before.
+//
+// A crash before the intent leaves nothing, one behind it leaves an object that the
+// intent names. The transaction that records the object takes the intent away, so an
+// object has one of them at any time.
+type Staged struct {
+	Digest digest.Digest
+	Size   int64
+
+	registry *Registry
+	tier     *Tier
+	object   string // the key that this caller wrote; empty where the bytes were there
+	recorded string // the key that the last Change records, or found recorded
+}
+
+// Stage stores body in the bucket of t unless its bytes are there already. purpose says
+// in the intent what the object is for.
+func (r *Registry) Stage(ctx context.Context, t *Tier, d digest.Digest, body []byte, purpose, actor string) (*Staged, error) {
+	s := &Staged{Digest: d, Size: int64(len(body)), registry: r, tier: t}
+	_, _, err := r.blobRecord(ctx, t.store, d)
+	if err == nil || !errors.Is(err, oci.ErrBlobUnknown) {
+		return s, err
+	}
+	if s.object, err = r.Announce(ctx, t, d, purpose, actor); err != nil {
+		return nil, err
+	}
+	if err := t.Bucket.Put(ctx, s.object, bytes.NewReader(body), s.Size); err != nil {
+		s.Discard(ctx)
+		return nil, fmt.Errorf("store %s: %w", d, err)
+	}
+	return s, nil
+}
+
+// Announce makes a key for the bytes of d that nobody has used before and writes the
+// intent that names it.
+func (r *Registry) Announce(ctx context.Context, t *Tier, d digest.Digest, purpose, actor string) (object string, err error) {
+	object = objectKey(d, r.NewID())
+	intent := intentRecord{For: purpose, By: actor, StartedAt: r.Now()}
+	_, err = r.catalog.Commit(ctx, Change{Put: []Put{{Key: intentKey(t.store, object), Value: encode(intent)}}})
+	if err != nil {
+		return "", fmt.Errorf("announce %s: %w", object, err)
+	}
+	return object, nil
+}
+
+// objectKey is where bytes of a known digest are put.
+func objectKey(d digest.Digest, id string) string {
+	return "blobs/" + d.Algorithm().String() + "/" + d.Encoded() + "/" + id
+}
+
+// Change completes the transaction that makes the staged content a fact. It is asked anew
+// at every try: where somebody else recorded the same bytes meanwhile, theirs are kept
+// and Discard takes ours.
+func (s *Staged) Change(ctx context.Context, change *Change) error {
+	record, blob, err := s.registry.blobRecord(ctx, s.tier.store, s.Digest)
+	if err == nil {
+		s.recorded = blob.Key
+		unchanged, renewed := s.registry.renew(record, blob)
+		change.If = append(change.If, unchanged)
+		change.Put = append(change.Put, renewed...)
+		return nil
+	}
+	if !errors.Is(err, oci.ErrBlobUnknown) {
+		return err
+	}
+	if s.object == "" { // it was there when staged and was collected since
+		return fmt.Errorf("%w: %s was collected meanwhile", oci.ErrUnavailable, s.Digest)
+	}
+	s.recorded = s.object
+	intent := intentKey(s.tier.store, s.object)
+	change.If = append(change.If, Unchanged(record), Present(intent))
+	change.Put = append(change.Put, Put{Key: record.Key, Value: encode(blobRecord{Key: s.object, Size: s.Size, RenewedAt: s.registry.Now()})})
+	change.Delete = append(change.Delete, intent)
+	return nil
+}
+
+// Key is the object that holds the bytes once the last change is applied.
+func (s *Staged) Key() string { return s.recorded }
+
+// Settle is told how the last change ended. An object that it did not record is removed
+// again. Where nobody knows whether it was applied, the object stays with its intent, and
+// garbage collection finds out.
+func (s *Staged) Settle(ctx context.Context, err error) {
+	if err == nil && s.recorded == s.object || errors.Is(err, oci.ErrUnavailable) || err != nil && ctx.Err() != nil {
+		return
+	}
+	s.Discard(ctx)
+}
+
+// Discard removes the object again if it was written for nothing: nobody recorded it. It
+// must not be called while a change that records the object may still be under way.
+func (s *Staged) Discard(ctx context.Context) {
+	if s.object == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
+	defer cancel()
+	if err := s.registry.Withdraw(ctx, s.tier, s.Digest, s.object); err != nil {
+		s.registry.log.WarnContext(ctx, "an object is left for garbage collection", "key", s.object, "error", err)
+	}
+}
+
+// Withdraw deletes an announced object and then its intent, unless the object has become
+// the one that the catalog knows.
+func (r *Registry) Withdraw(ctx context.Context, t *Tier, d digest.Digest, object string) error {
+	_, blob, err := r.blobRecord(ctx, t.store, d)
+	if err != nil && !errors.Is(err, oci.ErrBlobUnknown) {
+		return err
+	}
+	if blob.Key == object {
+		return nil
+	}
+	if err := t.Bucket.Delete(ctx, object); err != nil {
+		return err
+	}
+	_, err = r.catalog.Commit(ctx, Change{Delete: []string{intentKey(t.store, object)}})
+	return err
+}

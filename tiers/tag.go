@@ -1,0 +1,123 @@
+package tiers
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"sluice.dev/sluice/oci"
+)
+
+// Tags lists at most n tags after last, in byte order. next is what to ask for as last to
+// go on; empty at the end. The error wraps oci.ErrNameUnknown for a repository that never
+// held a manifest.
+func (r *Repository) Tags(ctx context.Context, last string, n int) (tags []string, next string, err error) {
+	if err := r.known(ctx); err != nil {
+		return nil, "", err
+	}
+	return r.registry.listNames(ctx, tagPrefix(r.Tier.Name, r.Name), last, n)
+}
+
+// known says whether the repository has ever held a manifest.
+func (r *Repository) known(ctx context.Context) error {
+	record, err := r.get(ctx, repoKey(r.Tier.Name, r.Name))
+	if err != nil {
+		return fmt.Errorf("repository %s: %w", r.FullName(), err)
+	}
+	if record.Revision == 0 {
+		return fmt.Errorf("%w: %s", oci.ErrNameUnknown, r.FullName())
+	}
+	return nil
+}
+
+// TagsOf lists the tags that point at d, at most MaxPage of them.
+func (r *Repository) TagsOf(ctx context.Context, d digest.Digest) ([]string, error) {
+	tags, _, err := r.registry.listNames(ctx, taggedPrefix(r.Tier.Name, r.Name, d), "", MaxPage)
+	return tags, err
+}
+
+// setTag adds to change that tag points at desc from now on, if nobody moves it
+// meanwhile, and says where it pointed so far. An empty tag adds nothing.
+func (r *Repository) setTag(ctx context.Context, change *Change, tag string, desc ocispec.Descriptor) (previous digest.Digest, err error) {
+	if tag == "" {
+		return "", nil
+	}
+	record, err := r.get(ctx, tagKey(r.Tier.Name, r.Name, tag))
+	if err != nil {
+		return "", err
+	}
+	if record.Revision != 0 {
+		old, err := decode[TagRecord](record)
+		if err != nil {
+			return "", err
+		}
+		previous = old.Digest
+		if previous != desc.Digest {
+			change.Delete = append(change.Delete, taggedPrefix(r.Tier.Name, r.Name, previous)+tag)
+		}
+	}
+	value := TagRecord{Digest: desc.Digest, MediaType: desc.MediaType, Size: desc.Size, UpdatedAt: r.registry.Now(), By: r.Actor}
+	change.If = append(change.If, Unchanged(record))
+	change.Put = append(change.Put,
+		Put{Key: record.Key, Value: encode(value)},
+		Put{Key: taggedPrefix(r.Tier.Name, r.Name, desc.Digest) + tag})
+	return previous, nil
+}
+
+// Tag points a tag at a manifest of the repository, as oras-go asks.
+func (r *Repository) Tag(ctx context.Context, desc ocispec.Descriptor, tag string) error {
+	if err := r.Writable(tag); err != nil {
+		return err
+	}
+	if err := oci.CheckTag(tag); err != nil {
+		return err
+	}
+	return Retry(ctx, func() error {
+		record, m, err := r.manifestRecord(ctx, desc.Digest)
+		if err != nil {
+			return err
+		}
+		change := Change{If: []Condition{Unchanged(record)}}
+		previous, err := r.setTag(ctx, &change, tag, m.descriptor(desc.Digest))
+		if err != nil || previous == desc.Digest {
+			return err
+		}
+		change.Put = append(change.Put,
+			Put{Key: record.Key, Value: record.Value}, // so that a DELETE of the manifest notices the tag
+			Put{Key: repoKey(r.Tier.Name, r.Name), Value: encode(repositoryRecord{})},
+			r.registry.EventPut(Event{Type: EventTagged, Actor: r.Actor, Tier: r.Tier.Name, Repository: r.Name, Tag: tag, Previous: previous,
+				Digest: desc.Digest, MediaType: m.MediaType, ArtifactType: m.ArtifactType, Size: m.Size}))
+		_, err = r.registry.catalog.Commit(ctx, change)
+		return err
+	})
+}
+
+// DeleteTag removes a tag; its manifest stays.
+func (r *Repository) DeleteTag(ctx context.Context, tag string) error {
+	if err := r.Writable(tag); err != nil {
+		return err
+	}
+	return Retry(ctx, func() error {
+		desc, err := r.resolveTag(ctx, tag)
+		if err != nil {
+			return err
+		}
+		record, err := r.get(ctx, tagKey(r.Tier.Name, r.Name, tag))
+		if err != nil {
+			return err
+		}
+		tagged := taggedPrefix(r.Tier.Name, r.Name, desc.Digest) + tag
+		_, err = r.registry.catalog.Commit(ctx, Change{
+			// The second says that the tag still points where it did when resolved.
+			If:     []Condition{Unchanged(record), Present(record.Key), Present(tagged)},
+			Delete: []string{record.Key, tagged},
+			Put: []Put{
+				{Key: repoKey(r.Tier.Name, r.Name), Value: encode(repositoryRecord{})},
+				r.registry.EventPut(Event{Type: EventUntagged, Actor: r.Actor, Tier: r.Tier.Name, Repository: r.Name, Tag: tag, Previous: desc.Digest}),
+			},
+		})
+		return err
+	})
+}
