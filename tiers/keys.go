@@ -20,6 +20,8 @@ import (
 //	tier/<tier>/subject/<repo>@<subject>                 its revision grows when a referrer goes
 //	tier/<tier>/link/<repo>@<digest>                     the repository may read the blob: LinkRecord
 //	upload/<id>                                          uploadRecord
+//	staged/<arrival>/<n>                                 what a batch of an arrival staged
+//	committed/<arrival>                                  everything it staged can be seen
 //	event/<ulid>                                         Event, not sealed yet
 //
 // The keys of promotions and policies stand with their packages.

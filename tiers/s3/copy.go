@@ -75,7 +75,7 @@ func (s *Store) copyParts(ctx context.Context, bucket, srcKey, key string, size 
 // drop aborts an upload though the caller may be gone. A failure changes nothing for the
 // caller, who has an error already; the server's own rules clear what is left.
 func (s *Store) drop(ctx context.Context, key, id string) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTimeout)
 	defer cancel()
 	_ = s.Abort(ctx, key, id)
 }

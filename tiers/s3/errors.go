@@ -30,10 +30,8 @@ func (s *Store) failed(ctx context.Context, op, key string, err error) error {
 // kind finds the sentinel of an error. Anything that is not an answer of the server is a
 // failure to reach it.
 func kind(err error) error {
-	for _, known := range []error{oci.ErrSizeInvalid, oci.ErrUnavailable, oci.ErrTooLarge} {
-		if errors.Is(err, known) {
-			return nil // says it already
-		}
+	if source := (sourceError{}); errors.As(err, &source) || errors.Is(err, oci.ErrUnavailable) {
+		return nil // says what it is already
 	}
 	var answer minio.ErrorResponse
 	if !errors.As(err, &answer) {

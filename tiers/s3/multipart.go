@@ -29,20 +29,15 @@ func (s *Store) PutPart(ctx context.Context, key, uploadID string, number int, r
 	case size < 0 || size > maxPut:
 		return tiers.Part{}, fmt.Errorf("part %d of %s: %d bytes: %w", number, key, size, oci.ErrTooLarge)
 	}
-	part := tiers.Part{Number: number, Size: size}
-	err := s.send(r, size, func(body io.Reader) error {
-		done, err := s.core.PutObjectPart(ctx, s.bucket, key, uploadID, number, body, size,
+	etag, err := send(ctx, r, size, func(body io.Reader) (string, error) {
+		part, err := s.core.PutObjectPart(ctx, s.bucket, key, uploadID, number, body, size,
 			minio.PutObjectPartOptions{DisableContentSha256: true})
-		if err == nil && done.ETag == "" {
-			return fmt.Errorf("%w: no ETag in the answer", oci.ErrUnavailable)
-		}
-		part.ETag = done.ETag
-		return err
+		return part.ETag, err
 	})
 	if err != nil {
 		return tiers.Part{}, s.failed(ctx, fmt.Sprintf("put part %d of", number), key, err)
 	}
-	return part, nil
+	return tiers.Part{Number: number, Size: size, ETag: etag}, nil
 }
 
 // Complete makes the object. Keys are written once, so an object of the right size under

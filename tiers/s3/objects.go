@@ -5,8 +5,10 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
+	"math"
 	"strings"
 	"time"
 
@@ -20,8 +22,12 @@ import (
 // again where the server stumbles. Manifests and records are mostly smaller.
 const bufferLimit = 64 << 10
 
-// cleanupTimeout bounds what must still be done after a caller has gone.
-const cleanupTimeout = 30 * time.Second
+// What must still be done after a caller has gone, and how long it may take.
+const (
+	abortTimeout   = 30 * time.Second
+	discardTimeout = 2 * time.Second
+	discardPause   = 100 * time.Millisecond
+)
 
 // putOptions sends the body as it is: signing each chunk would cost a SHA-256 of every
 // byte for a hash that the registry has anyway.
@@ -31,36 +37,35 @@ func putOptions() minio.PutObjectOptions {
 
 // Put stores an object. A body of up to 64 KiB is read first and sent again if need be; a
 // larger one is streamed and sent once.
+//
+// A call of r.Read that is under way when ctx ends is left behind; r is not touched after
+// it returns.
 func (s *Store) Put(ctx context.Context, key string, r io.Reader, size int64) error {
 	if size < 0 || size > maxPut {
 		return fmt.Errorf("put %s: %d bytes: %w", key, size, oci.ErrTooLarge)
 	}
-	err := s.send(r, size, func(body io.Reader) error {
+	_, err := send(ctx, r, size, func(body io.Reader) (string, error) {
 		info, err := s.core.PutObject(ctx, s.bucket, key, body, size, "", "", putOptions())
-		if err == nil && info.ETag == "" {
-			return fmt.Errorf("%w: no ETag in the answer", oci.ErrUnavailable)
-		}
-		return err
+		return info.ETag, err
 	})
+	if err != nil && size > bufferLimit {
+		s.discard(ctx, key, err)
+	}
 	return s.failed(ctx, "put", key, err)
 }
 
-// send gives call a body of exactly size bytes of r and prefers the reader's own error to
-// what the transport makes of it.
-func (s *Store) send(r io.Reader, size int64, call func(io.Reader) error) error {
-	exact := newExactReader(r, size)
-	if size <= bufferLimit {
-		body, err := io.ReadAll(exact)
-		if err != nil {
-			return err
-		}
-		return call(bytes.NewReader(body))
+// discard removes what a server may make of a body that broke off: some take the end of
+// the connection for the end of the object. The server may get there after the first
+// delete, hence the second. What escapes both has no record and is a stray.
+func (s *Store) discard(ctx context.Context, key string, cause error) {
+	if source := (sourceError{}); !errors.As(cause, &source) && ctx.Err() == nil {
+		return
 	}
-	err := call(exact)
-	if failure := exact.stop(); failure != nil {
-		return failure
-	}
-	return err
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), discardTimeout)
+	defer cancel()
+	_ = s.Delete(ctx, key)
+	time.Sleep(discardPause)
+	_ = s.Delete(ctx, key)
 }
 
 // Open reads an object or a range of it. A range that begins behind the end is
@@ -75,15 +80,7 @@ func (s *Store) Open(ctx context.Context, key string, offset, length int64) (io.
 	var opts minio.GetObjectOptions
 	whole := offset == 0 && length < 0
 	if !whole {
-		last := int64(0) // to the end
-		if length > 0 {
-			last = offset + length - 1
-		}
-		if last < 0 || (offset == 0 && last == 0) {
-			opts.Set("Range", "bytes=0-0") // SetRange takes (0, 0) for another thing
-		} else if err := opts.SetRange(offset, last); err != nil {
-			return nil, fmt.Errorf("open %s at %d: %w", key, offset, oci.ErrRangeInvalid)
-		}
+		opts.Set("Range", rangeHeader(offset, length))
 	}
 	body, info, header, err := s.core.GetObject(ctx, s.bucket, key, opts)
 	if err != nil {
@@ -101,6 +98,13 @@ func (s *Store) Open(ctx context.Context, key string, offset, length int64) (io.
 	return &fullReader{body: body, left: want, wrap: func(err error) error {
 		return s.failed(ctx, "read", key, err)
 	}}, nil
+}
+
+func rangeHeader(offset, length int64) string {
+	if length < 0 || offset > math.MaxInt64-length {
+		return fmt.Sprintf("bytes=%d-", offset)
+	}
+	return fmt.Sprintf("bytes=%d-%d", offset, offset+length-1)
 }
 
 // openNothing answers a range without bytes, which HTTP cannot ask for.

@@ -1,0 +1,174 @@
+package tiers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/opencontainers/go-digest"
+
+	"sluice.dev/sluice/oci"
+)
+
+// pinsPerChange is how many pins go into one transaction.
+const pinsPerChange = 100
+
+// How says how bytes came into a store.
+type How int
+
+// The ways for bytes into a store.
+const (
+	Linked   How = iota // they were there
+	Copied              // the store copied them by itself
+	Streamed            // they went through this process, hashed on the way
+)
+
+// Pin keeps the bytes of digests in the store of t until Unpin. The error wraps
+// oci.ErrConflict where some of them are not there any more.
+func (r *Registry) Pin(ctx context.Context, t *Tier, digests []digest.Digest, id string) error {
+	for len(digests) > 0 {
+		n := min(len(digests), pinsPerChange)
+		var change Change
+		for _, d := range digests[:n] {
+			change.If = append(change.If, Present(blobKey(t.store, d)))
+			change.Put = append(change.Put, Put{Key: pinKey(t.store, d, id)})
+		}
+		if _, err := r.catalog.Commit(ctx, change); err != nil {
+			return fmt.Errorf("pin in %s: %w", t.Name, err)
+		}
+		digests = digests[n:]
+	}
+	return nil
+}
+
+// Unpin lets go of what Pin or Bring pinned.
+func (r *Registry) Unpin(ctx context.Context, t *Tier, digests []digest.Digest, id string) error {
+	for len(digests) > 0 {
+		n := min(len(digests), pinsPerChange)
+		var change Change
+		for _, d := range digests[:n] {
+			change.Delete = append(change.Delete, pinKey(t.store, d, id))
+		}
+		if _, err := r.catalog.Commit(ctx, change); err != nil {
+			return fmt.Errorf("unpin in %s: %w", t.Name, err)
+		}
+		digests = digests[n:]
+	}
+	return nil
+}
+
+// Brought is content that Bring has brought.
+type Brought struct {
+	How  How
+	Key  string // in the store it came to
+	Size int64
+}
+
+// Bring makes the bytes of d, which the store of from has, present in the store of to and
+// pins them there under id. The bytes are proven before they are recorded: by the store's
+// own SHA-256 of the whole object where it gives one, by reading them back otherwise.
+func (r *Registry) Bring(ctx context.Context, from, to *Tier, d digest.Digest, id, actor string) (Brought, error) {
+	var b Brought
+	err := Retry(ctx, func() (err error) {
+		b, err = r.bring(ctx, from, to, d, id, actor)
+		return err
+	})
+	if err != nil {
+		return b, fmt.Errorf("bring %s from %s to %s: %w", d, from.Name, to.Name, err)
+	}
+	return b, nil
+}
+
+func (r *Registry) bring(ctx context.Context, from, to *Tier, d digest.Digest, id, actor string) (Brought, error) {
+	record, blob, err := r.blobRecord(ctx, to.store, d)
+	if err == nil {
+		unchanged, renewed := r.renew(record, blob)
+		_, err := r.catalog.Commit(ctx, Change{If: []Condition{unchanged}, Put: append(renewed, Put{Key: pinKey(to.store, d, id)})})
+		return Brought{How: Linked, Key: blob.Key, Size: blob.Size}, err
+	}
+	if !errors.Is(err, oci.ErrBlobUnknown) {
+		return Brought{}, err
+	}
+	_, source, err := r.blobRecord(ctx, from.store, d)
+	if err != nil {
+		return Brought{}, err
+	}
+	object, err := r.Announce(ctx, to, d, "promotion "+id, actor)
+	if err != nil {
+		return Brought{}, err
+	}
+	b := Brought{Key: object, Size: source.Size}
+	if b.How, err = transfer(ctx, from, to, source, object, d); err == nil {
+		_, err = r.catalog.Commit(ctx, Change{
+			If: []Condition{Unchanged(record), Present(intentKey(to.store, object))},
+			Put: []Put{
+				{Key: record.Key, Value: encode(blobRecord{Key: object, Size: source.Size, RenewedAt: r.Now()})},
+				{Key: pinKey(to.store, d, id)},
+			},
+			Delete: []string{intentKey(to.store, object)},
+		})
+	}
+	if err != nil {
+		(&Staged{Digest: d, registry: r, tier: to, object: object}).Settle(ctx, err)
+	}
+	return b, err
+}
+
+// transfer brings the bytes to object and proves them.
+func transfer(ctx context.Context, from, to *Tier, source blobRecord, object string, d digest.Digest) (How, error) {
+	if !to.Bucket.CanCopyFrom(from.Bucket) {
+		return Streamed, stream(ctx, from, to, source, object, d)
+	}
+	if err := to.Bucket.CopyFrom(ctx, from.Bucket, source.Key, object, source.Size); err != nil {
+		return Copied, err
+	}
+	return Copied, prove(ctx, to.Bucket, object, source.Size, d)
+}
+
+// stream sends the bytes through this process; what is not d is not recorded.
+func stream(ctx context.Context, from, to *Tier, source blobRecord, object string, d digest.Digest) error {
+	rc, err := from.Bucket.Open(ctx, source.Key, 0, source.Size)
+	if err != nil {
+		return err
+	}
+	defer rc.Close()
+	verifier := d.Verifier()
+	if err := to.Bucket.Put(ctx, object, io.TeeReader(rc, verifier), source.Size); err != nil {
+		return err
+	}
+	if !verifier.Verified() {
+		return fmt.Errorf("%w: object %s is not %s", oci.ErrCorrupt, source.Key, d)
+	}
+	return prove(ctx, to.Bucket, object, source.Size, d)
+}
+
+// prove checks that an object is what it should be.
+func prove(ctx context.Context, bucket Bucket, object string, size int64, d digest.Digest) error {
+	info, err := bucket.Stat(ctx, object)
+	if err != nil {
+		return err
+	}
+	if info.Size != size {
+		return fmt.Errorf("%w: object %s has %d bytes, not %d", oci.ErrCorrupt, object, info.Size, size)
+	}
+	if info.SHA256 != "" && d.Algorithm() == digest.SHA256 {
+		if info.SHA256 != d.Encoded() {
+			return fmt.Errorf("%w: object %s has SHA-256 %s, not %s", oci.ErrCorrupt, object, info.SHA256, d)
+		}
+		return nil
+	}
+	rc, err := bucket.Open(ctx, object, 0, size)
+	if err != nil {
+		return err
+	}
+	defer rc.Close()
+	got, err := d.Algorithm().FromReader(rc)
+	if err != nil {
+		return fmt.Errorf("%w: %w", oci.ErrUnavailable, err)
+	}
+	if got != d {
+		return fmt.Errorf("%w: object %s is %s, not %s", oci.ErrCorrupt, object, got, d)
+	}
+	return nil
+}
