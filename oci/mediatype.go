@@ -18,6 +18,10 @@ const (
 	// MediaTypeInToto is a bare in-toto statement, the layers of BuildKit's attestations.
 	MediaTypeInToto = "application/vnd.in-toto+json"
 
+	// MediaTypeDockerConfig is the configuration of an image of schema 2.
+	MediaTypeDockerConfig = "application/vnd.docker.container.image.v1+json"
+	// mediaTypeSimpleSigning is the payload of a cosign signature.
+	mediaTypeSimpleSigning = "application/vnd.dev.cosign.simplesigning.v1+json"
 	// MediaTypeDSSE is a DSSE envelope.
 	MediaTypeDSSE = "application/vnd.dsse.envelope.v1+json"
 
@@ -52,4 +56,15 @@ func IsDistributable(mediaType string) bool {
 func IsEvidence(artifactType string) bool {
 	return strings.HasPrefix(artifactType, "application/vnd.dev.sigstore.bundle") ||
 		artifactType == MediaTypeInToto || artifactType == MediaTypeDSSE
+}
+
+// IsAttestationLayer says whether a layer of a media type holds a signature, an
+// attestation or an SBOM as cosign and BuildKit store them: no runtime unpacks it into a
+// file system.
+func IsAttestationLayer(mediaType string) bool {
+	switch mediaType {
+	case MediaTypeInToto, MediaTypeDSSE, mediaTypeSimpleSigning, "text/spdx", "text/spdx+json", "application/vnd.cyclonedx+json", "application/vnd.cyclonedx+xml":
+		return true
+	}
+	return strings.HasPrefix(mediaType, "application/vnd.dev.sigstore.bundle")
 }

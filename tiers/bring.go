@@ -24,14 +24,25 @@ const (
 	Streamed            // they went through this process, hashed on the way
 )
 
-// Pin keeps the bytes of digests in the store of t until Unpin. The error wraps
-// oci.ErrConflict where some of them are not there any more.
-func (r *Registry) Pin(ctx context.Context, t *Tier, digests []digest.Digest, id string) error {
+// pinnedRecord is the journal of one batch of pins.
+type pinnedRecord struct {
+	Store   string          `json:"store"`
+	Digests []digest.Digest `json:"digests"`
+}
+
+func pinnedPrefix(id string) string { return "pinned/" + id + "/" }
+
+// Pin keeps the bytes of digests in the store of t until Unpin of the same id. With
+// present they must be there: the error wraps oci.ErrConflict where some are not any more.
+// Without, they are kept from the moment they come.
+func (r *Registry) Pin(ctx context.Context, t *Tier, digests []digest.Digest, id string, present bool) error {
 	for len(digests) > 0 {
 		n := min(len(digests), pinsPerChange)
-		var change Change
+		change := Change{Put: []Put{{Key: pinnedPrefix(id) + r.NewID(), Value: encode(pinnedRecord{Store: t.store, Digests: digests[:n]})}}}
 		for _, d := range digests[:n] {
-			change.If = append(change.If, Present(blobKey(t.store, d)))
+			if present {
+				change.If = append(change.If, Present(blobKey(t.store, d)))
+			}
 			change.Put = append(change.Put, Put{Key: pinKey(t.store, d, id)})
 		}
 		if _, err := r.catalog.Commit(ctx, change); err != nil {
@@ -42,20 +53,51 @@ func (r *Registry) Pin(ctx context.Context, t *Tier, digests []digest.Digest, id
 	return nil
 }
 
-// Unpin lets go of what Pin or Bring pinned.
-func (r *Registry) Unpin(ctx context.Context, t *Tier, digests []digest.Digest, id string) error {
-	for len(digests) > 0 {
-		n := min(len(digests), pinsPerChange)
-		var change Change
-		for _, d := range digests[:n] {
-			change.Delete = append(change.Delete, pinKey(t.store, d, id))
+// Unpin lets go of everything that was pinned under id, before a crash too.
+func (r *Registry) Unpin(ctx context.Context, id string) error {
+	for {
+		page, err := r.catalog.List(ctx, Query{Prefix: pinnedPrefix(id), Limit: 100})
+		if err != nil || len(page) == 0 {
+			return err
 		}
-		if _, err := r.catalog.Commit(ctx, change); err != nil {
-			return fmt.Errorf("unpin in %s: %w", t.Name, err)
+		for _, record := range page {
+			entry, err := decode[pinnedRecord](record)
+			if err != nil {
+				return err
+			}
+			change := Change{Delete: []string{record.Key}}
+			for _, d := range entry.Digests {
+				change.Delete = append(change.Delete, pinKey(entry.Store, d, id))
+			}
+			if _, err := r.catalog.Commit(ctx, change); err != nil {
+				return fmt.Errorf("unpin %s: %w", id, err)
+			}
 		}
-		digests = digests[n:]
 	}
-	return nil
+}
+
+// Store stores a small content of the registry's own, which the caller has pinned.
+func (r *Registry) Store(ctx context.Context, t *Tier, d digest.Digest, body []byte, purpose, actor string) (key string, err error) {
+	s, err := r.Stage(ctx, t, d, body, purpose, actor)
+	if err != nil {
+		return "", err
+	}
+	err = Retry(ctx, func() error {
+		var change Change
+		if err := s.Change(ctx, &change); err != nil {
+			return err
+		}
+		_, err := r.catalog.Commit(ctx, change)
+		return err
+	})
+	s.Settle(ctx, err)
+	return s.Key(), err
+}
+
+// KeepRecord makes the write that keeps the bytes of d in the store of t for as long as
+// the event named id tells of them: for ever.
+func (r *Registry) KeepRecord(t *Tier, d digest.Digest, id string) Put {
+	return Put{Key: refPrefix(t.store, d) + ".record/" + id}
 }
 
 // Brought is content that Bring has brought.
@@ -65,13 +107,13 @@ type Brought struct {
 	Size int64
 }
 
-// Bring makes the bytes of d, which the store of from has, present in the store of to and
-// pins them there under id. The bytes are proven before they are recorded: by the store's
+// Bring makes the bytes of d, which the store of from has, present in the store of to,
+// where the caller has pinned it. The bytes are proven before they are recorded: by the store's
 // own SHA-256 of the whole object where it gives one, by reading them back otherwise.
-func (r *Registry) Bring(ctx context.Context, from, to *Tier, d digest.Digest, id, actor string) (Brought, error) {
+func (r *Registry) Bring(ctx context.Context, from, to *Tier, d digest.Digest, purpose, actor string) (Brought, error) {
 	var b Brought
 	err := Retry(ctx, func() (err error) {
-		b, err = r.bring(ctx, from, to, d, id, actor)
+		b, err = r.bring(ctx, from, to, d, purpose, actor)
 		return err
 	})
 	if err != nil {
@@ -80,11 +122,11 @@ func (r *Registry) Bring(ctx context.Context, from, to *Tier, d digest.Digest, i
 	return b, nil
 }
 
-func (r *Registry) bring(ctx context.Context, from, to *Tier, d digest.Digest, id, actor string) (Brought, error) {
+func (r *Registry) bring(ctx context.Context, from, to *Tier, d digest.Digest, purpose, actor string) (Brought, error) {
 	record, blob, err := r.blobRecord(ctx, to.store, d)
 	if err == nil {
 		unchanged, renewed := r.renew(record, blob)
-		_, err := r.catalog.Commit(ctx, Change{If: []Condition{unchanged}, Put: append(renewed, Put{Key: pinKey(to.store, d, id)})})
+		_, err := r.catalog.Commit(ctx, Change{If: []Condition{unchanged}, Put: renewed})
 		return Brought{How: Linked, Key: blob.Key, Size: blob.Size}, err
 	}
 	if !errors.Is(err, oci.ErrBlobUnknown) {
@@ -94,18 +136,15 @@ func (r *Registry) bring(ctx context.Context, from, to *Tier, d digest.Digest, i
 	if err != nil {
 		return Brought{}, err
 	}
-	object, err := r.Announce(ctx, to, d, "promotion "+id, actor)
+	object, err := r.Announce(ctx, to, d, purpose, actor)
 	if err != nil {
 		return Brought{}, err
 	}
 	b := Brought{Key: object, Size: source.Size}
 	if b.How, err = transfer(ctx, from, to, source, object, d); err == nil {
 		_, err = r.catalog.Commit(ctx, Change{
-			If: []Condition{Unchanged(record), Present(intentKey(to.store, object))},
-			Put: []Put{
-				{Key: record.Key, Value: encode(blobRecord{Key: object, Size: source.Size, RenewedAt: r.Now()})},
-				{Key: pinKey(to.store, d, id)},
-			},
+			If:     []Condition{Unchanged(record), Present(intentKey(to.store, object))},
+			Put:    []Put{{Key: record.Key, Value: encode(blobRecord{Key: object, Size: source.Size, RenewedAt: r.Now()})}},
 			Delete: []string{intentKey(to.store, object)},
 		})
 	}

@@ -11,6 +11,7 @@ import (
 //	store/<store>/blob/<digest>                          where the bytes are: blobRecord
 //	store/<store>/ref/<digest>/<tier>/<repo>@<manifest>  a manifest needs these bytes
 //	store/<store>/ref/<digest>/.pin/<promotion>          a promotion needs these bytes
+//	store/<store>/ref/<digest>/.record/<id>              an event tells of these bytes
 //	store/<store>/intent/<key>                           an object is about to be written
 //	tier/<tier>/repo/<repo>                              the repository; its revision is the generation
 //	tier/<tier>/manifest/<repo>@<digest>                 ManifestRecord
@@ -20,6 +21,7 @@ import (
 //	tier/<tier>/subject/<repo>@<subject>                 its revision grows when a referrer goes
 //	tier/<tier>/link/<repo>@<digest>                     the repository may read the blob: LinkRecord
 //	upload/<id>                                          uploadRecord
+//	pinned/<promotion>/<ulid>                            what a batch of pins pinned
 //	staged/<arrival>/<n>                                 what a batch of an arrival staged
 //	committed/<arrival>                                  everything it staged can be seen
 //	event/<ulid>                                         Event, not sealed yet

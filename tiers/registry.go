@@ -98,16 +98,14 @@ func (r *Registry) add(ctx context.Context, t Tier) error {
 	if err := oci.CheckName(t.Name); err != nil || strings.Contains(t.Name, "/") {
 		return fmt.Errorf("tier %q: the name must be one component of a repository name", t.Name)
 	}
-	if _, err := r.Tier(t.Name); err == nil {
+	if r.find(t.Name) != nil {
 		return fmt.Errorf("tier %q stands twice", t.Name)
 	}
 	if t.Push == (t.From != "") {
 		return fmt.Errorf("tier %q: either clients push to it or it has a tier that it rises from", t.Name)
 	}
-	if t.From != "" {
-		if _, err := r.Tier(t.From); err != nil {
-			return fmt.Errorf("tier %q: from names %q, which must stand before it", t.Name, t.From)
-		}
+	if t.From != "" && r.find(t.From) == nil {
+		return fmt.Errorf("tier %q: from names %q, which must stand before it", t.Name, t.From)
 	}
 	for _, pattern := range t.MovingTags {
 		if _, err := path.Match(pattern, ""); err != nil {
@@ -132,10 +130,8 @@ func (r *Registry) Catalog() Catalog { return r.catalog }
 
 // Tier finds a tier; the error wraps oci.ErrTierUnknown and names those there are.
 func (r *Registry) Tier(name string) (*Tier, error) {
-	for _, t := range r.tiers {
-		if t.Name == name {
-			return t, nil
-		}
+	if t := r.find(name); t != nil {
+		return t, nil
 	}
 	names := make([]string, len(r.tiers))
 	for i, t := range r.tiers {
@@ -143,6 +139,15 @@ func (r *Registry) Tier(name string) (*Tier, error) {
 	}
 	return nil, fmt.Errorf("%w: %q; the tiers are %s, and a name begins with one: %s/acme/app",
 		oci.ErrTierUnknown, name, strings.Join(names, ", "), names[0])
+}
+
+func (r *Registry) find(name string) *Tier {
+	for _, t := range r.tiers {
+		if t.Name == name {
+			return t
+		}
+	}
+	return nil
 }
 
 // Repository opens a repository of a tier for actor. It need not exist: reading it then

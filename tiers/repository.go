@@ -138,6 +138,41 @@ func (r *Repository) manifestRecord(ctx context.Context, d digest.Digest) (Recor
 	return record, m, err
 }
 
+// Basis is what a decision about an artifact rests on besides its bytes. The transaction
+// that acts on the decision compares it.
+type Basis struct {
+	Generation Record // of the repository: grows with every change of a tag or manifest
+	Tag        Record // that the artifact was asked by; the zero record if by digest
+	Root       ocispec.Descriptor
+}
+
+// Basis resolves a reference once and reads what it rests on.
+func (r *Repository) Basis(ctx context.Context, reference string) (Basis, error) {
+	var b Basis
+	var err error
+	if b.Generation, err = r.get(ctx, repoKey(r.Tier.Name, r.Name)); err != nil {
+		return b, fmt.Errorf("repository %s: %w", r.FullName(), err)
+	}
+	if oci.IsDigest(reference) || oci.CheckTag(reference) != nil {
+		b.Root, err = r.Resolve(ctx, reference)
+		return b, err
+	}
+	if b.Tag, err = r.get(ctx, tagKey(r.Tier.Name, r.Name, reference)); err != nil {
+		return b, err
+	}
+	if b.Tag.Revision == 0 {
+		return b, fmt.Errorf("%w: %s:%s", oci.ErrManifestUnknown, r.FullName(), reference)
+	}
+	t, err := decode[TagRecord](b.Tag)
+	b.Root = ocispec.Descriptor{MediaType: t.MediaType, Digest: t.Digest, Size: t.Size}
+	return b, err
+}
+
+// HasManifest asks that the manifest is still in the repository.
+func (r *Repository) HasManifest(d digest.Digest) Condition {
+	return Present(manifestKey(r.Tier.Name, r.Name, d))
+}
+
 // Manifest reads a manifest whole and checks it against its digest.
 func (r *Repository) Manifest(ctx context.Context, reference string) (ocispec.Descriptor, []byte, error) {
 	desc, err := r.Resolve(ctx, reference)
@@ -188,4 +223,39 @@ func (r *Registry) blobRecord(ctx context.Context, store string, d digest.Digest
 	}
 	b, err := decode[blobRecord](records[0])
 	return records[0], b, err
+}
+
+// Listed is a manifest in a listing.
+type Listed struct {
+	ocispec.Descriptor
+	Record ManifestRecord
+}
+
+// Manifests lists at most n manifests by digest, after last. next is what to ask for as
+// last to go on; empty at the end. The error wraps oci.ErrNameUnknown for a repository
+// that never held one.
+func (r *Repository) Manifests(ctx context.Context, last string, n int) (page []Listed, next string, err error) {
+	if err := r.known(ctx); err != nil {
+		return nil, "", err
+	}
+	prefix := manifestPrefix(r.Tier.Name, r.Name)
+	records, next, err := r.registry.page(ctx, prefix, last, n)
+	if err != nil {
+		return nil, "", err
+	}
+	page = make([]Listed, 0, len(records))
+	for _, record := range records {
+		m, err := decode[ManifestRecord](record)
+		if err != nil {
+			return nil, "", err
+		}
+		ok, err := r.registry.visible(ctx, m.Pending)
+		if err != nil {
+			return nil, "", err
+		}
+		if ok {
+			page = append(page, Listed{Descriptor: m.descriptor(digest.Digest(record.Key[len(prefix):])), Record: m})
+		}
+	}
+	return page, next, nil
 }

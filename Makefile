@@ -1,0 +1,72 @@
+# make help lists the targets. Each works from a fresh clone.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+GO       ?= go
+FUZZTIME ?= 5s
+# VERBOSE=1 prints every line of every test.
+VERBOSE  ?=
+# make test PKGS=./oci/... for a part.
+PKGS     ?= ./...
+
+TOOLS := tests/tools/bin
+
+# One invocation of go test for everything, with the same flags wherever it is called, so
+# that a second call answers from go's cache. Never -count=1: what go test cannot see
+# changing, a test must read (see tests/clients).
+TEST  := $(GO) test -race -timeout 20m -json
+# tally prints what go test says, counts, and fails when a test was skipped or when none
+# passed of those whose name says that they ran against etcd and S3 processes.
+TALLY := $(GO) run ./tests/tally $(if $(filter ./...,$(PKGS)),-must-run External) $(if $(VERBOSE),-v)
+
+.PHONY: help
+help: ## Print the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: test
+test: setup ## Run all tests, with the race detector; install what they need
+	$(TEST) $(PKGS) | $(TALLY)
+
+.PHONY: check
+check: lint test ## What CI runs: lint, then all tests (from go's cache where nothing changed)
+
+.PHONY: lint
+lint: tools ## gofmt, vet, staticcheck, and the tests of the layout
+	@unformatted=$$("$$($(GO) env GOROOT)/bin/gofmt" -l .); \
+	if [ -n "$$unformatted" ]; then echo "not gofmt'd:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(TOOLS)/staticcheck ./...
+	$(GO) test ./tests/layout
+
+.PHONY: setup
+setup: ## Install Debian packages (as root) and pinned clients that the tests need
+	@tests/setup
+
+.PHONY: tools
+tools: ## Build the pinned Go clients into tests/tools/bin
+	@tests/setup tools
+
+.PHONY: build
+build: ## Build the static binary ./sluice
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o sluice ./cmd/sluice
+
+.PHONY: demo
+demo: ## Watch an artifact rise from dev to release
+	$(GO) run ./cmd/sluice demo
+
+.PHONY: bench
+bench: ## Run the benchmarks
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+# go fuzzes one function of one package at a time.
+.PHONY: fuzz
+fuzz: ## Run each fuzzer for FUZZTIME (5s)
+	@for package in $$($(GO) list ./...); do \
+		for fuzzer in $$($(GO) test -list '^Fuzz' "$$package" | grep '^Fuzz' || true); do \
+			echo "== $$package $$fuzzer"; \
+			$(GO) test -run '^$$' -fuzz "^$$fuzzer\$$" -fuzztime $(FUZZTIME) "$$package"; \
+		done; \
+	done

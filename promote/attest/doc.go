@@ -1,0 +1,23 @@
+// Package attest finds the attestations that are attached to an artifact and verifies
+// them: bytes of a repository in, facts for a policy out.
+//
+// Find lists what is attached (referrers, the referrers fallback tag, cosign's tags),
+// Verify says of each attachment whose signature it carries and what it states, or why it
+// does not count. Sign and BundleManifest make attestations in the form that cosign reads
+// and writes.
+//
+// The package fails closed and refuses on purpose:
+//
+//   - It never believes a label. Media types and annotations decide only what is read;
+//     payload type, statement type, predicate type and subject are taken from the signed
+//     bytes.
+//   - A document is parsed once, strictly (DecodeStrict), and only that tree is used. Two
+//     readers that disagree about one document are how signed bytes get a second meaning.
+//   - Unsigned statements are data, never evidence. Certificates and log entries are not
+//     trusted: authorities are keys.
+//   - Nothing is cut short to fit a limit. What is over a limit is reported with the
+//     limit's name, and something malformed beside something good blocks nothing.
+//
+// Whether the facts suffice is decided elsewhere: thresholds, ages and conditions are the
+// policy's.
+package attest

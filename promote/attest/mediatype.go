@@ -1,0 +1,48 @@
+package attest
+
+import (
+	"strings"
+
+	"sluice.dev/sluice/oci"
+)
+
+// Media types of attestations.
+const (
+	// MediaTypeBundle is the Sigstore bundle that is written here and by cosign; v0.1 to
+	// v0.3 are also read in the older spelling with a version parameter.
+	MediaTypeBundle = "application/vnd.dev.sigstore.bundle.v0.3+json"
+	// MediaTypeDSSE is a bare DSSE envelope.
+	MediaTypeDSSE = "application/vnd.dsse.envelope.v1+json"
+	// PayloadType is the one payload type of an envelope that states something here.
+	PayloadType = oci.MediaTypeInToto
+
+	bundlePrefix = "application/vnd.dev.sigstore.bundle"
+	// cosignAttType is what cosign's experimental OCI 1.1 mode writes.
+	cosignAttType = "application/vnd.dev.cosign.artifact.att.v1+json"
+)
+
+// isBundle goes by the family, so that an unknown version is reported, not passed over.
+func isBundle(mediaType string) bool { return strings.HasPrefix(mediaType, bundlePrefix) }
+
+// IsEvidenceType says whether a referrer of an artifact type may carry attestations. All
+// others are skipped unread.
+func IsEvidenceType(artifactType string) bool {
+	switch artifactType {
+	case MediaTypeDSSE, PayloadType, cosignAttType:
+		return true
+	}
+	return isBundle(artifactType)
+}
+
+// formatOf is how the content of a layer is wrapped; empty where it is no attestation.
+func formatOf(mediaType string) Format {
+	switch {
+	case isBundle(mediaType):
+		return FormatBundle
+	case mediaType == MediaTypeDSSE:
+		return FormatDSSE
+	case mediaType == PayloadType:
+		return FormatUnsigned
+	}
+	return ""
+}

@@ -1,0 +1,152 @@
+package promote
+
+import (
+	"context"
+	"crypto"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/opencontainers/go-digest"
+
+	"sluice.dev/sluice/promote/attest"
+	"sluice.dev/sluice/promote/policy"
+	"sluice.dev/sluice/tiers"
+)
+
+const (
+	defaultSlots = 4  // promotions that one replica carries out at once
+	maxPolicies  = 64 // compiled policies that are kept
+)
+
+// Config makes an Engine.
+type Config struct {
+	Registry *tiers.Registry
+	// Signers sign the summaries, by tier; every tier that is promoted to needs one, and
+	// no two may be the same key.
+	Signers map[string]crypto.Signer
+	// URL is the base URL of the registry, https://registry.example.com: verifier ids and
+	// resource URIs begin with it. It is configured, never taken from a request.
+	URL string
+	Log *slog.Logger
+	// Alone says that no other replica uses the catalog, so that whatever is open at the
+	// start was cut off and is taken up at once. Replicas wait until an owner's sign of
+	// life has expired.
+	Alone bool
+	// Slots is how many promotions are carried out at once; further ones wait. 0: 4.
+	Slots int
+}
+
+// Engine decides and carries out promotions. All methods may be called concurrently.
+type Engine struct {
+	registry *tiers.Registry
+	signers  map[string]signer
+	url      string
+	log      *slog.Logger
+	alone    bool
+	owner    string // this replica, in journals
+	policies *lru.Cache[digest.Digest, *policy.Policy]
+	slots    chan struct{}
+
+	// Work goes on when the request that asked for it ends, until Close.
+	ctx    context.Context
+	cancel context.CancelFunc
+	work   sync.WaitGroup
+
+	mu      sync.Mutex
+	running map[string]chan struct{} // by promotion; closed when this replica is done with it
+}
+
+// signer is a tier's key.
+type signer struct {
+	crypto.Signer
+	key attest.Key
+	pem []byte
+}
+
+// New checks the configuration.
+func New(config Config) (*Engine, error) {
+	if config.Registry == nil || config.Log == nil {
+		return nil, errors.New("promote: a registry and a logger are needed")
+	}
+	base, err := url.Parse(config.URL)
+	if err != nil || base.Scheme != "http" && base.Scheme != "https" || base.Host == "" {
+		return nil, fmt.Errorf("promote: url %q: want the base URL of the registry, https://registry.example.com", config.URL)
+	}
+	cache, err := lru.New[digest.Digest, *policy.Policy](maxPolicies)
+	if err != nil {
+		return nil, err
+	}
+	if config.Slots <= 0 {
+		config.Slots = defaultSlots
+	}
+	e := &Engine{
+		registry: config.Registry, url: strings.TrimSuffix(config.URL, "/"), log: config.Log, alone: config.Alone,
+		owner: config.Registry.NewID(), policies: cache, slots: make(chan struct{}, config.Slots), running: map[string]chan struct{}{},
+	}
+	if e.signers, err = loadSigners(config); err != nil {
+		return nil, err
+	}
+	e.ctx, e.cancel = context.WithCancel(context.Background())
+	return e, nil
+}
+
+func loadSigners(config Config) (map[string]signer, error) {
+	signers := map[string]signer{}
+	byKey := map[string]string{}
+	for _, t := range config.Registry.Tiers() {
+		if t.From == "" {
+			continue
+		}
+		s := config.Signers[t.Name]
+		if s == nil {
+			return nil, fmt.Errorf("promote: tier %s has no key to sign summaries with", t.Name)
+		}
+		pem, err := attest.MarshalPublicKey(s.Public())
+		if err != nil {
+			return nil, fmt.Errorf("promote: key of tier %s: %w", t.Name, err)
+		}
+		key, err := attest.ParsePublicKey(pem)
+		if err != nil {
+			return nil, fmt.Errorf("promote: key of tier %s: %w", t.Name, err)
+		}
+		if other, ok := byKey[key.ID]; ok {
+			return nil, fmt.Errorf("promote: tiers %s and %s sign with the same key: a summary of one would pass for the other's", other, t.Name)
+		}
+		byKey[key.ID] = t.Name
+		signers[t.Name] = signer{Signer: s, key: key, pem: pem}
+	}
+	return signers, nil
+}
+
+// Close stops the work of this replica. What it has begun stays open in the journal, for
+// another replica or the next start.
+func (e *Engine) Close() {
+	e.cancel()
+	e.work.Wait()
+}
+
+// verifierID names the registry as the verifier of a tier, in summaries.
+func (e *Engine) verifierID(tier string) string { return e.url + "/tiers/" + tier }
+
+// host is how references to the registry begin.
+func (e *Engine) host() string { return e.url[strings.Index(e.url, "://")+3:] }
+
+// Keys lists the public keys that sign for the registry.
+func (e *Engine) Keys() []PublicKey {
+	keys := []PublicKey{}
+	for _, t := range e.registry.Tiers() {
+		if s, ok := e.signers[t.Name]; ok {
+			keys = append(keys, PublicKey{Tier: t.Name, Use: "summary", KeyID: s.key.ID, VerifierID: e.verifierID(t.Name), PublicKey: string(s.pem)})
+		}
+	}
+	return keys
+}
+
+// finished is the time of an end, as promotions give it.
+func finished(t time.Time) *time.Time { return &t }

@@ -1,0 +1,238 @@
+package promote
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"sluice.dev/sluice/oci"
+	"sluice.dev/sluice/tiers"
+)
+
+// The journal in the catalog.
+//
+//	promotion/<id>         journal: the promotion and who works on it
+//	promotion-open/<id>    it is not terminal, or is and was not tidied up after
+//	promotion-key/<hash>   the promotion that did, or does, exactly this
+//	replica/<id>           sign of life of a replica; expires
+const (
+	prefixPromotion = "promotion/"
+	prefixOpen      = "promotion-open/"
+	prefixKey       = "promotion-key/"
+	prefixReplica   = "replica/"
+)
+
+// journal is the record of a promotion. Every write of it compares the revision that the
+// writer has read, so a replica that was taken for dead and comes back changes nothing.
+type journal struct {
+	Promotion
+	Key     string `json:"key"`
+	Owner   string `json:"owner,omitempty"`
+	Attempt int    `json:"attempt,omitempty"`
+	// Code tells a repeated answer what kind of error an Errored promotion had.
+	Code string `json:"code,omitempty"`
+}
+
+// opened is a journal as it was read.
+type opened struct {
+	journal
+	record tiers.Record
+}
+
+// arrival is the id of the attempt's arrival in the tier above: an attempt that was cut
+// off is rolled back, never gone on with.
+func (j *journal) arrival() string { return fmt.Sprintf("%s.%d", j.ID, j.Attempt) }
+
+// requestKey identifies a promotion by all that decides it: what rises where under which
+// tags, by which policy, on what evidence.
+func requestKey(r Request, root digest.Digest, policyDigest digest.Digest, p *plan) string {
+	var attached []string
+	for _, ev := range p.evidence {
+		attached = append(attached, ev.Subject.String()+" "+ev.Manifest.String())
+	}
+	for _, n := range p.nodes {
+		attached = append(attached, n.desc.Digest.String()+" "+n.tag)
+	}
+	slices.Sort(attached)
+	h := sha256.New()
+	enc := json.NewEncoder(h)
+	// Encoding strings to a hash cannot fail.
+	_ = enc.Encode([]string{r.Repository, r.From, r.To, root.String(), policyDigest.String(), askedTag(r)})
+	_ = enc.Encode(r.Tags)
+	_ = enc.Encode(slices.Compact(attached))
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// askedTag is the tag that a request named; empty for a digest.
+func askedTag(r Request) string {
+	if oci.IsDigest(r.Reference) {
+		return ""
+	}
+	return r.Reference
+}
+
+// open reads a journal.
+func (e *Engine) open(ctx context.Context, id string) (*opened, error) {
+	record, err := e.get(ctx, prefixPromotion+id)
+	if err != nil {
+		return nil, fmt.Errorf("promotion %s: %w", id, err)
+	}
+	if record.Revision == 0 {
+		return nil, fmt.Errorf("%w: %s", oci.ErrPromotionUnknown, id)
+	}
+	j, err := decode[journal](record)
+	return &opened{journal: j, record: record}, err
+}
+
+// write changes the journal, alone or together with change.
+func (e *Engine) write(ctx context.Context, o *opened, change tiers.Change) error {
+	value := encode(o.journal)
+	change.If = append(change.If, tiers.Unchanged(o.record))
+	change.Put = append(change.Put, tiers.Put{Key: o.record.Key, Value: value})
+	revision, err := e.registry.Catalog().Commit(ctx, change)
+	if err != nil {
+		return fmt.Errorf("journal of promotion %s: %w", o.ID, err)
+	}
+	o.record.Revision, o.record.Value = revision, value
+	return nil
+}
+
+// begin records a request, unless the very same is under way or was done: then that one is
+// returned. A former one that came to nothing is no obstacle.
+func (e *Engine) begin(ctx context.Context, actor string, r Request, p *plan, pol *inForce) (o *opened, created bool, err error) {
+	key := requestKey(r, p.basis.Root.Digest, pol.Digest(), p)
+	err = tiers.Retry(ctx, func() error {
+		pointer, err := e.get(ctx, prefixKey+key)
+		if err != nil {
+			return err
+		}
+		if pointer.Revision != 0 {
+			former, err := e.open(ctx, string(pointer.Value))
+			if err != nil && !errors.Is(err, oci.ErrPromotionUnknown) {
+				return err
+			}
+			if err == nil && !former.State.Terminal() {
+				o, created = former, false
+				return nil
+			}
+			if err == nil && former.State == Succeeded {
+				done, err := e.stillStands(ctx, former)
+				if err != nil || done {
+					o, created = former, false
+					return err
+				}
+			}
+		}
+		id := e.registry.NewID()
+		o = &opened{record: tiers.Record{Key: prefixPromotion + id}, journal: journal{Key: key, Promotion: Promotion{
+			ID: id, State: Pending, Repository: r.Repository, Reference: r.Reference, Digest: p.basis.Root.Digest,
+			From: r.From, To: r.To, Tags: r.Tags, RequestedBy: actor, Reason: r.Reason, CreatedAt: e.registry.Now(),
+		}, Owner: e.owner}}
+		created = true
+		return e.write(ctx, o, tiers.Change{
+			If:  []tiers.Condition{tiers.Unchanged(pointer)},
+			Put: []tiers.Put{{Key: prefixOpen + id}, {Key: pointer.Key, Value: []byte(id)}},
+		})
+	})
+	return o, created, err
+}
+
+// stillStands says whether a promotion that succeeded would change nothing if it were done
+// again: its tags still point where it put them.
+func (e *Engine) stillStands(ctx context.Context, o *opened) (bool, error) {
+	target, err := e.registry.Repository(o.To, o.Repository, o.RequestedBy)
+	if err != nil {
+		return false, err
+	}
+	for _, reference := range append([]string{o.Digest.String()}, o.Tags...) {
+		desc, err := target.Resolve(ctx, reference)
+		if errors.Is(err, oci.ErrManifestUnknown) {
+			return false, nil
+		}
+		if err != nil || desc.Digest != o.Digest {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// end writes a terminal state with its event. What was staged was rolled back before.
+func (e *Engine) end(ctx context.Context, o *opened, state State, event tiers.Event, change tiers.Change) error {
+	o.State, o.FinishedAt, o.Owner = state, finished(e.registry.Now()), ""
+	event.Actor, event.Tier, event.Repository, event.From = o.RequestedBy, o.To, o.Repository, o.From
+	event.Digest, event.Cause, event.Tags = o.Digest, o.ID, o.Tags
+	if o.Verdict != nil {
+		event.Policy = o.Verdict.Policy.Name + "@" + o.Verdict.Policy.Digest.String()
+	}
+	event.Body = encode(o.Promotion)
+	change.Put = append(change.Put, e.registry.EventPut(event))
+	return e.write(ctx, o, change)
+}
+
+// Promotion finds one. The error wraps oci.ErrPromotionUnknown.
+func (e *Engine) Promotion(ctx context.Context, id string) (Promotion, error) {
+	if strings.Contains(id, "/") {
+		return Promotion{}, fmt.Errorf("%w: %s", oci.ErrPromotionUnknown, id)
+	}
+	o, err := e.open(ctx, id)
+	if err != nil {
+		return Promotion{}, err
+	}
+	return o.Promotion, nil
+}
+
+// Promotions lists at most n, the newest first, after the id last. next is what to ask for
+// as last to go on; empty at the end.
+func (e *Engine) Promotions(ctx context.Context, filter Filter, last string, n int) (page []Promotion, next string, err error) {
+	n = min(max(n, 1), 1000)
+	page = []Promotion{}
+	for {
+		q := tiers.Query{Prefix: prefixPromotion, Limit: 200, Descending: true}
+		if last != "" {
+			q.After = prefixPromotion + last
+		}
+		records, err := e.registry.Catalog().List(ctx, q)
+		if err != nil {
+			return nil, "", fmt.Errorf("list promotions: %w", err)
+		}
+		for _, record := range records {
+			j, err := decode[journal](record)
+			if err != nil {
+				return nil, "", err
+			}
+			if len(page) == n {
+				return page, page[n-1].ID, nil // there are more to look at
+			}
+			if last = j.ID; filter.selects(j.Promotion) {
+				page = append(page, j.Promotion)
+			}
+		}
+		if len(records) < q.Limit {
+			return page, "", nil
+		}
+	}
+}
+
+func (f Filter) selects(p Promotion) bool {
+	return (f.Repository == "" || f.Repository == p.Repository) && (f.To == "" || f.To == p.To) && (f.State == "" || f.State == p.State)
+}
+
+// Signs of life of a replica.
+const (
+	lifeExpiry  = 10 * time.Second
+	lifeRenewal = 3 * time.Second
+)
+
+// alive tells the other replicas that what this one owns is being worked on.
+func (e *Engine) alive(ctx context.Context) error {
+	_, err := e.registry.Catalog().Commit(ctx, tiers.Change{Put: []tiers.Put{{Key: prefixReplica + e.owner, Expire: lifeExpiry}}})
+	return err
+}

@@ -1,0 +1,260 @@
+package promote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+
+	"sluice.dev/sluice/oci"
+	"sluice.dev/sluice/tiers"
+)
+
+// copies is how many contents of one promotion are brought at once.
+const copies = 4
+
+// move is one attempt to carry out a promotion that the policy allowed.
+type move struct {
+	engine  *Engine
+	o       *opened
+	request Request
+	source  *tiers.Repository
+	target  *tiers.Repository
+	policy  *inForce
+	plan    *plan
+
+	arrival *tiers.Arrival
+	record  Record // all that moved, for the event
+	object  string // where the record is kept
+	digest  digest.Digest
+}
+
+// Record is the document that the event of a promotion points to: all that it takes to
+// make its changes again in an empty catalog.
+type Record struct {
+	Promotion string           `json:"promotion"`
+	Contents  []RecordContent  `json:"contents"`
+	Manifests []RecordManifest `json:"manifests"`
+	Tags      []RecordTag      `json:"tags"`
+}
+
+// RecordContent says where the bytes of a digest lie in the store of the tier above.
+type RecordContent struct {
+	Digest digest.Digest `json:"digest"`
+	Key    string        `json:"key"`
+	Size   int64         `json:"size"`
+}
+
+// RecordManifest is a manifest that became visible.
+type RecordManifest struct {
+	Digest       digest.Digest `json:"digest"`
+	MediaType    string        `json:"mediaType"`
+	ArtifactType string        `json:"artifactType,omitempty"`
+	Size         int64         `json:"size"`
+	Subject      digest.Digest `json:"subject,omitempty"`
+}
+
+// RecordTag is a tag that was set.
+type RecordTag struct {
+	Tag    string        `json:"tag"`
+	Digest digest.Digest `json:"digest"`
+}
+
+// bring copies what is missing above, hidden, and the summary with it.
+func (m *move) bring(ctx context.Context) error {
+	r := m.engine.registry
+	m.arrival = m.target.Arrival(m.o.arrival())
+	m.record = Record{Promotion: m.o.ID, Contents: []RecordContent{}, Manifests: []RecordManifest{}, Tags: []RecordTag{}}
+	fresh, err := m.fresh(ctx)
+	if err != nil {
+		return err
+	}
+	digests := m.plan.digests(fresh)
+	if err := r.Pin(ctx, m.source.Tier, digests, m.o.ID, true); errors.Is(err, oci.ErrConflict) {
+		return fmt.Errorf("%w: %w", errBasis, err)
+	} else if err != nil {
+		return err
+	}
+	if err := r.Pin(ctx, m.target.Tier, digests, m.o.ID, false); err != nil {
+		return err
+	}
+	if err := m.copy(ctx, digests); err != nil {
+		return err
+	}
+	summary, err := m.summarize(ctx)
+	if err != nil {
+		return err
+	}
+	for _, n := range append(fresh, summary) {
+		if err := m.arrival.Stage(ctx, tiers.Arriving{Descriptor: n.desc, Manifest: n.manifest, Depth: n.depth}); err != nil {
+			return err
+		}
+		m.count(n)
+	}
+	return nil
+}
+
+// fresh lists the nodes that the tier above does not show yet.
+func (m *move) fresh(ctx context.Context) ([]node, error) {
+	var fresh []node
+	for _, n := range m.plan.nodes {
+		_, err := m.target.Resolve(ctx, n.desc.Digest.String())
+		if errors.Is(err, oci.ErrManifestUnknown) {
+			fresh = append(fresh, n)
+		} else if err != nil {
+			return nil, err
+		}
+	}
+	return fresh, nil
+}
+
+func (m *move) count(n node) {
+	m.o.Moved.Manifests++
+	entry := RecordManifest{Digest: n.desc.Digest, MediaType: n.manifest.MediaType, ArtifactType: n.manifest.ArtifactType, Size: n.desc.Size}
+	if n.manifest.Subject != nil {
+		entry.Subject = n.manifest.Subject.Digest
+	}
+	m.record.Manifests = append(m.record.Manifests, entry)
+}
+
+// copy brings the contents, some at once.
+func (m *move) copy(ctx context.Context, digests []digest.Digest) error {
+	var mu sync.Mutex
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(copies)
+	manifests := map[digest.Digest]bool{}
+	for _, n := range m.plan.nodes {
+		manifests[n.desc.Digest] = true
+	}
+	for _, d := range digests {
+		group.Go(func() error {
+			brought, err := m.engine.registry.Bring(ctx, m.source.Tier, m.target.Tier, d, "promotion "+m.o.ID, m.o.RequestedBy)
+			if err != nil {
+				return err
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			m.tally(brought, manifests[d])
+			m.record.Contents = append(m.record.Contents, RecordContent{Digest: d, Key: brought.Key, Size: brought.Size})
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+func (m *move) tally(b tiers.Brought, manifest bool) {
+	moved := &m.o.Moved
+	moved.Bytes += b.Size
+	if !manifest {
+		moved.Blobs++
+	}
+	switch b.How {
+	case tiers.Linked:
+		moved.Linked++
+	case tiers.Copied:
+		moved.Copied++
+	case tiers.Streamed:
+		moved.Streamed++
+	}
+}
+
+// commit makes everything visible in one transaction that compares all that the decision
+// rested on. A conflict says what changed, and with it what follows.
+func (m *move) commit(ctx context.Context) error {
+	change, err := m.change(ctx)
+	if err != nil {
+		return err
+	}
+	m.o.Summary = m.summaryDigest()
+	err = m.engine.end(ctx, m.o, Succeeded, tiers.Event{Type: tiers.EventPromoted, Store: m.target.Tier.Store(),
+		MediaType: m.plan.basis.Root.MediaType, Key: m.object, Document: m.digest}, change)
+	if err == nil {
+		return nil
+	}
+	// The journal in memory is ahead of the catalog's; the next write begins with that.
+	m.o.State, m.o.FinishedAt, m.o.Owner, m.o.Summary = Running, nil, m.engine.owner, ""
+	var conflict *tiers.ConflictError
+	if !errors.As(err, &conflict) {
+		return err
+	}
+	switch {
+	case conflict.Has(m.o.record.Key):
+		return err
+	case m.plan.basis.Tag.Key != "" && conflict.Has(m.plan.basis.Tag.Key):
+		return fmt.Errorf("%w: tag %s was moved while the promotion was under way", oci.ErrConflict, m.o.Reference)
+	default:
+		return fmt.Errorf("%w: %w", errBasis, err)
+	}
+}
+
+// change is the transaction of the commit, but for the journal and the event.
+func (m *move) change(ctx context.Context) (tiers.Change, error) {
+	var change tiers.Change
+	for _, record := range append(m.policy.records, m.plan.generations...) {
+		change.If = append(change.If, tiers.Unchanged(record))
+	}
+	change.If = append(change.If, m.source.HasManifest(m.o.Digest))
+	if m.plan.basis.Tag.Key != "" {
+		change.If = append(change.If, tiers.Unchanged(m.plan.basis.Tag))
+	}
+	if err := m.tags(ctx, &change); err != nil {
+		return change, err
+	}
+	m.arrival.Change(&change)
+	keep, err := m.keepRecord(ctx)
+	if err != nil {
+		return change, err
+	}
+	change.Put = append(change.Put, keep)
+	return change, nil
+}
+
+// tags sets the tags that were asked for, and cosign's tags of what rises.
+func (m *move) tags(ctx context.Context, change *tiers.Change) error {
+	set := func(tag string, desc ocispec.Descriptor, moves bool) error {
+		previous, err := m.arrival.SetTag(ctx, change, tag, desc)
+		if err != nil {
+			return err
+		}
+		if previous != "" && previous != desc.Digest && !moves {
+			return fmt.Errorf("%w: %s:%s is %s", oci.ErrTagImmutable, m.target.FullName(), tag, previous)
+		}
+		m.record.Tags = append(m.record.Tags, RecordTag{Tag: tag, Digest: desc.Digest})
+		return nil
+	}
+	for _, tag := range m.request.Tags {
+		if err := set(tag, m.plan.basis.Root, m.target.Tier.Moves(tag)); err != nil {
+			return err
+		}
+	}
+	for _, n := range m.plan.nodes {
+		if n.tag == "" {
+			continue
+		}
+		if len(m.record.Tags) >= maxTags+len(cosignSuffixes) {
+			m.o.Left = append(m.o.Left, Left{Digest: n.desc.Digest, Subject: m.o.Digest, Reason: "the manifest rises, its tag " + n.tag + " does not: too many for one promotion"})
+			continue
+		}
+		if err := set(n.tag, n.desc, true); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keepRecord stores the record of all that moved and makes the write that keeps it.
+func (m *move) keepRecord(ctx context.Context) (tiers.Put, error) {
+	r, t := m.engine.registry, m.target.Tier
+	body := encode(m.record)
+	m.digest = digest.FromBytes(body)
+	if err := r.Pin(ctx, t, []digest.Digest{m.digest}, m.o.ID, false); err != nil {
+		return tiers.Put{}, err
+	}
+	key, err := r.Store(ctx, t, m.digest, body, "record of promotion "+m.o.ID, m.o.RequestedBy)
+	m.object = key
+	return r.KeepRecord(t, m.digest, m.o.ID), err
+}

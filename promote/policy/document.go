@@ -1,0 +1,143 @@
+package policy
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// The only version and kind of document that loads.
+const (
+	APIVersion = "sluice.dev/v1alpha1"
+	Kind       = "TierPolicy"
+)
+
+// Document is a policy as it is written. After Load all defaults are filled in and every
+// key is inlined.
+type Document struct {
+	APIVersion string   `json:"apiVersion" yaml:"apiVersion"`
+	Kind       string   `json:"kind" yaml:"kind"`
+	Metadata   Metadata `json:"metadata" yaml:"metadata"`
+	Spec       Spec     `json:"spec" yaml:"spec"`
+}
+
+// Metadata names a policy.
+type Metadata struct {
+	Name string `json:"name" yaml:"name"`
+}
+
+// Spec is what a policy says.
+type Spec struct {
+	From string `json:"from" yaml:"from"` // the tier that artifacts come from
+	To   string `json:"to" yaml:"to"`     // the tier that they want into
+	// Repositories are globs over names without their tier; ** crosses slashes. All by
+	// default.
+	Repositories []string        `json:"repositories" yaml:"repositories"`
+	Carry        Carry           `json:"carry" yaml:"carry"`
+	Authorities  []AuthoritySpec `json:"authorities" yaml:"authorities"`
+	Require      []Requirement   `json:"require" yaml:"require"`
+}
+
+// AuthoritySpec is somebody whose signature the policy accepts.
+type AuthoritySpec struct {
+	Name string `json:"name" yaml:"name"`
+	// Principal is who acts under the name; the name itself by default. Authorities of
+	// one principal, an old key and its successor say, count once towards a threshold.
+	Principal string  `json:"principal" yaml:"principal"`
+	Key       KeySpec `json:"key" yaml:"key"`
+	// NotBefore and NotAfter bound, in RFC 3339, when a signature of the key counts.
+	NotBefore string `json:"notBefore,omitempty" yaml:"notBefore"`
+	NotAfter  string `json:"notAfter,omitempty" yaml:"notAfter"`
+}
+
+// KeySpec is a public key in PEM, inlined or in a file. Load replaces a file by its content.
+type KeySpec struct {
+	File string `json:"file,omitempty" yaml:"file"`
+	PEM  string `json:"pem,omitempty" yaml:"pem"`
+}
+
+// Requirement is one rule: evidence that there has to be.
+type Requirement struct {
+	Name           string   `json:"name" yaml:"name"`
+	Mode           Mode     `json:"mode" yaml:"mode"` // enforce by default
+	PredicateTypes []string `json:"predicateTypes" yaml:"predicateTypes"`
+	From           Quorum   `json:"from" yaml:"from"`
+	Scope          Scope    `json:"scope" yaml:"scope"` // index by default
+	// MaxAge is a Go duration, 168h say; empty for no limit.
+	MaxAge string `json:"maxAge,omitempty" yaml:"maxAge"`
+	// Where are CEL conditions that all have to hold of an attestation.
+	Where []string `json:"where,omitempty" yaml:"where"`
+}
+
+// Quorum says who has to sign, and how many of them.
+type Quorum struct {
+	Authorities []string `json:"authorities" yaml:"authorities"`
+	Threshold   int      `json:"threshold" yaml:"threshold"` // 1 by default
+}
+
+// Scope says what the evidence has to be about.
+type Scope string
+
+// The scopes of a requirement.
+const (
+	ScopeIndex Scope = "index" // the artifact that is promoted
+	ScopeEach  Scope = "each"  // every platform of a multi-platform image; else the artifact
+)
+
+// Carry says which referrers rise with an artifact. The zero value carries all.
+type Carry struct {
+	verified bool
+	types    []string
+}
+
+// Admits says whether a referrer rises: by its artifact type, and by whether it holds an
+// attestation that an authority of the policy signed.
+func (c Carry) Admits(artifactType string, verified bool) bool {
+	if c.types != nil {
+		return slices.Contains(c.types, artifactType)
+	}
+	return verified || !c.verified
+}
+
+// String renders it as it is written in a document.
+func (c Carry) String() string {
+	switch {
+	case c.types != nil:
+		return fmt.Sprint(c.types)
+	case c.verified:
+		return "verified"
+	}
+	return "all"
+}
+
+// MarshalJSON implements json.Marshaler.
+func (c Carry) MarshalJSON() ([]byte, error) {
+	if c.types != nil {
+		return json.Marshal(c.types)
+	}
+	return json.Marshal(c.String())
+}
+
+// UnmarshalYAML implements yaml.Unmarshaler. A type error is how yaml keeps on reading.
+func (c *Carry) UnmarshalYAML(node *yaml.Node) error {
+	wrong := &yaml.TypeError{Errors: []string{fmt.Sprintf("line %d: carry: want all, verified or a list of artifact types", node.Line)}}
+	switch {
+	case node.Kind == yaml.ScalarNode && node.Value == "all":
+		*c = Carry{}
+	case node.Kind == yaml.ScalarNode && node.Value == "verified":
+		*c = Carry{verified: true}
+	case node.Kind == yaml.SequenceNode && len(node.Content) > 0:
+		c.types = []string{}
+		for _, item := range node.Content {
+			if item.Kind != yaml.ScalarNode || item.Value == "" {
+				return wrong
+			}
+			c.types = append(c.types, item.Value)
+		}
+	default:
+		return wrong
+	}
+	return nil
+}

@@ -1,0 +1,170 @@
+package policy
+
+import (
+	"fmt"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/bmatcuk/doublestar/v4"
+
+	"sluice.dev/sluice/oci"
+)
+
+// loader checks a parsed document, fills in its defaults and compiles it.
+type loader struct {
+	*problems
+	doc      *Document
+	read     func(file string) ([]byte, error)
+	warnings []string
+}
+
+// Limits that keep a policy from being a burden to whoever evaluates it.
+const (
+	maxAuthorities = 100
+	maxRules       = 100
+	maxConditions  = 50
+)
+
+func (l *loader) header() {
+	doc := l.doc
+	if doc.APIVersion != APIVersion {
+		l.add("apiVersion", "is %q, want %s", doc.APIVersion, APIVersion)
+	}
+	if doc.Kind != Kind {
+		l.add("kind", "is %q, want %s", doc.Kind, Kind)
+	}
+	l.name("metadata.name", doc.Metadata.Name)
+	l.tier("spec.from", doc.Spec.From)
+	l.tier("spec.to", doc.Spec.To)
+	if doc.Spec.From == doc.Spec.To && doc.Spec.To != "" {
+		l.add("spec.to", "is %q like spec.from: a promotion goes from one tier to another", doc.Spec.To)
+	}
+	if !l.has("spec.repositories") {
+		doc.Spec.Repositories = []string{"**"}
+	}
+	if len(doc.Spec.Repositories) == 0 {
+		l.add("spec.repositories", "is empty: leave it out for all repositories")
+	}
+	for i, glob := range doc.Spec.Repositories {
+		if !doublestar.ValidatePattern(glob) || strings.HasPrefix(glob, "/") {
+			l.add(fmt.Sprintf("spec.repositories[%d]", i), "%q is no glob over repository names, as acme/** is", glob)
+		}
+	}
+}
+
+func (l *loader) tier(path, tier string) {
+	if oci.CheckName(tier) != nil || strings.Contains(tier, "/") {
+		l.add(path, "is %q, want the name of a tier", tier)
+	}
+}
+
+// name checks a name that ends up in URLs, messages and shell commands.
+func (l *loader) name(path, name string) {
+	if !regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`).MatchString(name) {
+		l.add(path, "is %q, want at most 63 letters, digits, '.', '_' and '-', beginning with a letter or digit", name)
+	}
+}
+
+// rules checks and compiles the requirements.
+func (l *loader) rules() []rule {
+	spec := &l.doc.Spec
+	compiler, err := newCompiler()
+	if err != nil {
+		l.add("spec.require", "conditions cannot be compiled: %v", err)
+		return nil
+	}
+	if len(spec.Require) > maxRules {
+		l.add("spec.require", "has %d requirements, at most %d are allowed", len(spec.Require), maxRules)
+		return nil
+	}
+	rules := make([]rule, 0, len(spec.Require))
+	enforced, seen := false, map[string]bool{}
+	for i := range spec.Require {
+		path, r := fmt.Sprintf("spec.require[%d]", i), &spec.Require[i]
+		l.name(path+".name", r.Name)
+		if seen[r.Name] {
+			l.add(path+".name", "%q names two requirements", r.Name)
+		}
+		seen[r.Name] = true
+		l.choices(path, r)
+		l.predicateTypes(path+".predicateTypes", r.PredicateTypes)
+		compiled := rule{maxAge: l.maxAge(path+".maxAge", r), conditions: l.conditions(path+".where", r.Where, compiler)}
+		compiled.Requirement = *r
+		rules = append(rules, compiled)
+		enforced = enforced || r.Mode == Enforce
+	}
+	if !enforced {
+		l.add("spec.require", "no enforced requirement asks for a signature: such a policy lets everything pass")
+	}
+	return rules
+}
+
+// choices fills in and checks what is one of a few words.
+func (l *loader) choices(path string, r *Requirement) {
+	if !l.has(path + ".mode") {
+		r.Mode = Enforce
+	}
+	if r.Mode != Enforce && r.Mode != Warn && r.Mode != Off {
+		l.add(path+".mode", "is %q, want enforce, warn or off", r.Mode)
+	}
+	if !l.has(path + ".scope") {
+		r.Scope = ScopeIndex
+	}
+	if r.Scope != ScopeIndex && r.Scope != ScopeEach {
+		l.add(path+".scope", "is %q, want index or each", r.Scope)
+	}
+}
+
+func (l *loader) predicateTypes(path string, types []string) {
+	if len(types) == 0 {
+		l.add(path, "is missing: name the predicate types that satisfy the requirement")
+	}
+	for i, t := range types {
+		at := fmt.Sprintf("%s[%d]", path, i)
+		u, err := url.Parse(t)
+		switch {
+		case err != nil || !u.IsAbs() || u.Host == "" && u.Opaque == "" || strings.ContainsAny(t, " \t\n"):
+			l.add(at, "%q is no absolute URI, as https://slsa.dev/provenance/v1 is", t)
+		case strings.HasSuffix(t, "/"):
+			l.add(at, "%q ends with a slash: a predicate type names one type and its version", t)
+		case slices.Contains(types[:i], t):
+			l.add(at, "%q stands there twice", t)
+		}
+	}
+}
+
+func (l *loader) maxAge(path string, r *Requirement) time.Duration {
+	if !l.has(path) {
+		return 0
+	}
+	age, err := time.ParseDuration(r.MaxAge)
+	if err != nil || age <= 0 {
+		l.add(path, "is %q, want a duration above zero in hours, minutes or seconds, as 168h is", r.MaxAge)
+		return 0
+	}
+	r.MaxAge = age.String()
+	return age
+}
+
+func (l *loader) conditions(path string, where []string, compiler *compiler) []*condition {
+	if l.has(path) && len(where) == 0 {
+		l.add(path, "is empty: leave it out where the signature alone suffices")
+	}
+	if len(where) > maxConditions {
+		l.add(path, "has %d conditions, at most %d are allowed", len(where), maxConditions)
+		return nil
+	}
+	var conditions []*condition
+	for i, text := range where {
+		compiled, err := compiler.compile(text)
+		if err != nil {
+			l.add(fmt.Sprintf("%s[%d]", path, i), "%v", err)
+			continue
+		}
+		conditions = append(conditions, compiled)
+	}
+	return conditions
+}

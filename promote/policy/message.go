@@ -1,0 +1,140 @@
+package policy
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"sluice.dev/sluice/oci"
+)
+
+// maxReasons is how many near misses a message names; thousands of attestations may be
+// attached.
+const maxReasons = 5
+
+// message says what satisfied the rule, or what is missing for each target that lacks it.
+func (r *rule) message(findings []finding) string {
+	var good, bad []string
+	for _, f := range findings {
+		if f.satisfied(r) {
+			good = append(good, r.praise(f))
+		} else {
+			bad = append(bad, r.complaint(f))
+		}
+	}
+	if len(bad) > 0 {
+		return strings.Join(bad, "; ")
+	}
+	return strings.Join(good, "; ")
+}
+
+func (r *rule) praise(f finding) string {
+	var names []string
+	for _, u := range f.used() {
+		names = append(names, fmt.Sprintf("%s by %s", short(u.Digest), u.Authority))
+	}
+	return about(f.target) + limited(names, ", ")
+}
+
+func (r *rule) complaint(f finding) string {
+	text := about(f.target)
+	wanted := strings.Join(r.PredicateTypes, " or ")
+	switch have := distinct(f.signers()); {
+	case f.claims == 0:
+		text += fmt.Sprintf("no attestation %s by %s", wanted, strings.Join(r.From.Authorities, " or "))
+	case r.From.Threshold == 1:
+		text += fmt.Sprintf("no attestation %s holds", wanted)
+	default:
+		text += fmt.Sprintf("%d of %d distinct signers of %s", have, r.From.Threshold, wanted)
+		if len(f.used()) > have {
+			text += " (one principal, or one key, counts once)"
+		}
+	}
+	if len(f.reasons) > 0 {
+		text += ": " + limited(f.reasons, "; ")
+	}
+	return text
+}
+
+func about(target Platform) string {
+	if target.Name == "" {
+		return ""
+	}
+	return fmt.Sprintf("%s (%s): ", target.Name, short(target.Digest))
+}
+
+// describe names the subject of a near miss.
+func describe(f Facts, d digest.Digest) string {
+	if d == f.Digest {
+		return "the artifact itself, " + short(d)
+	}
+	for _, p := range f.Platforms {
+		if p.Digest == d && p.Name != "" {
+			return fmt.Sprintf("its platform %s, %s", p.Name, short(d))
+		}
+	}
+	return short(d)
+}
+
+// limited joins the first texts, and says how many there were besides.
+func limited(texts []string, separator string) string {
+	if more := len(texts) - maxReasons; more > 0 {
+		texts = append(texts[:maxReasons:maxReasons], fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(texts, separator)
+}
+
+// short is enough of a digest for a person to find it by.
+func short(d digest.Digest) string {
+	const most = len("sha256:") + 12
+	if len(d) <= most {
+		return string(d)
+	}
+	return string(d[:most]) + "…"
+}
+
+// remedy is the command, one a line for each target, that attaches what is missing. It
+// names a key after an authority that has not signed yet.
+func (r *rule) remedy(f Facts, findings []finding) string {
+	var commands []string
+	for _, found := range findings {
+		if found.satisfied(r) {
+			continue
+		}
+		authority := r.From.Authorities[0]
+		for _, name := range r.From.Authorities {
+			if !slices.ContainsFunc(found.accepted, func(c claim) bool { return c.signer.Authority == name }) {
+				authority = name
+				break
+			}
+		}
+		t := r.PredicateTypes[0]
+		commands = append(commands, fmt.Sprintf("sluice attest %s --type %s --predicate %s --key %s.key",
+			quote(named(f, found.target.Digest)), quote(t), kindOf(t).file, authority))
+	}
+	return strings.Join(commands, "\n")
+}
+
+// named is how a person names an artifact or one of its platforms: always by digest.
+func named(f Facts, d digest.Digest) string {
+	ref, err := oci.ParseReference(f.Reference)
+	if err != nil {
+		return f.Repository + "@" + d.String()
+	}
+	if d != f.Digest {
+		ref.Tag = "" // it names the index, not its platform
+	}
+	ref.Digest = d
+	return ref.String()
+}
+
+// quote keeps what a policy or an artifact says from being more than a word in a shell.
+func quote(word string) string {
+	if regexp.MustCompile(`^[A-Za-z0-9@%+=:,./_-]+$`).MatchString(word) {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+}

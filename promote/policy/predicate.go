@@ -1,0 +1,85 @@
+package policy
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// family groups predicate types that report on a state which changes: of a scan, a test,
+// an exploitability statement or an approval only the newest of an authority counts,
+// because it replaces the ones before. A provenance or an SBOM stays true.
+type family string
+
+const (
+	familyNone     family = ""
+	familyTest     family = "test"
+	familyScan     family = "scan"
+	familyVEX      family = "vex"
+	familyApproval family = "approval"
+)
+
+// predicateKind is what is known about a predicate type and its versions.
+type predicateKind struct {
+	prefix string // a type of this kind is the prefix, or begins with it and a slash
+	family family
+	file   string   // what the predicate is called in remedies
+	times  []string // where the predicate says when it was made, the best first
+}
+
+// predicateKinds lists the types that are known, by their specifications. A type that is
+// not listed belongs to no family, and its time is looked for under the last entry's names.
+func predicateKinds() []predicateKind {
+	return []predicateKind{
+		{"https://slsa.dev/provenance/v1", familyNone, "provenance.json", []string{"runDetails.metadata.finishedOn", "runDetails.metadata.startedOn"}},
+		{"https://slsa.dev/provenance", familyNone, "provenance.json", []string{"metadata.buildFinishedOn", "metadata.buildStartedOn"}},
+		{"https://slsa.dev/verification_summary", familyNone, "summary.json", []string{"timeVerified"}},
+		{"https://spdx.dev/Document", familyNone, "sbom.spdx.json", []string{"creationInfo.created"}},
+		{"https://cyclonedx.org/bom", familyNone, "sbom.cdx.json", []string{"metadata.timestamp"}},
+		// The specification of test results has no time: these are what runners add.
+		{"https://in-toto.io/attestation/test-result", familyTest, "test-result.json", []string{"finishedOn", "metadata.finishedOn", "timestamp"}},
+		{"https://in-toto.io/attestation/vulns", familyScan, "vulns.json", []string{"metadata.scanFinishedOn", "metadata.scanStartedOn"}},
+		{"https://cosign.sigstore.dev/attestation/vuln", familyScan, "vulns.json", []string{"metadata.scanFinishedOn", "metadata.scanStartedOn"}},
+		{"https://openvex.dev/ns", familyVEX, "vex.json", []string{"last_updated", "timestamp"}},
+		{"https://cyclonedx.org/vex", familyVEX, "vex.json", []string{"metadata.timestamp"}},
+		{"https://in-toto.io/attestation/human-review", familyApproval, "review.json", []string{"timestamp"}},
+		{"https://sluice.dev/approval", familyApproval, "approval.json", []string{"timestamp"}},
+		{"", familyNone, "predicate.json", []string{"metadata.finishedOn", "metadata.timestamp", "finishedOn", "timestamp", "timeCreated"}},
+	}
+}
+
+func kindOf(predicateType string) predicateKind {
+	kinds := predicateKinds()
+	i := slices.IndexFunc(kinds, func(k predicateKind) bool {
+		return k.prefix == "" || predicateType == k.prefix || strings.HasPrefix(predicateType, k.prefix+"/")
+	})
+	return kinds[i] // the last entry matches all
+}
+
+// statedTime reads when a predicate says that it was made. The signer vouches for it, and
+// nobody else. A time that is there and cannot be read is an error, not a reason to look
+// for a worse one.
+func statedTime(kind predicateKind, predicate map[string]any) (time.Time, error) {
+	for _, at := range kind.times {
+		var value any = predicate
+		for _, field := range strings.Split(at, ".") {
+			object, ok := value.(map[string]any)
+			if !ok {
+				value = nil
+				break
+			}
+			value = object[field]
+		}
+		if value == nil {
+			continue
+		}
+		text, ok := value.(string)
+		t, err := time.Parse(time.RFC3339, text)
+		if !ok || err != nil || t.IsZero() {
+			return time.Time{}, fmt.Errorf("its %s is no time", at)
+		}
+		return t, nil
+	}
+	return time.Time{}, fmt.Errorf("it carries no time, neither proven nor as predicate.%s", strings.Join(kind.times, " or predicate."))
+}

@@ -1,0 +1,216 @@
+package promote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"time"
+
+	"sluice.dev/sluice/oci"
+	"sluice.dev/sluice/promote/policy"
+	"sluice.dev/sluice/tiers"
+)
+
+const (
+	maxTags      = 20                     // of one promotion
+	maxReason    = 1024                   // bytes
+	pollInterval = 100 * time.Millisecond // of a promotion that another replica works on
+)
+
+// evidenceTag are the tags that belong to digests. Nobody promotes to them by name.
+var evidenceTag = regexp.MustCompile(`^sha(256|512)-[0-9a-f]{64,}`)
+
+// Promote carries out a request and returns the promotion in a terminal state. created is
+// false where the same was asked and done before. A policy that says no is no error: the
+// promotion is Failed. A promotion that is Errored comes with the error. When ctx ends
+// early the promotion goes on.
+func (e *Engine) Promote(ctx context.Context, actor string, request Request) (p Promotion, created bool, err error) {
+	p, created, err = e.Start(ctx, actor, request)
+	if err != nil {
+		return p, created, err
+	}
+	o, err := e.wait(ctx, p.ID)
+	if err != nil {
+		return p, created, err
+	}
+	return o.Promotion, created, o.failure()
+}
+
+// Start records a request and carries it out in the background.
+func (e *Engine) Start(ctx context.Context, actor string, request Request) (p Promotion, created bool, err error) {
+	source, err := e.check(&request, actor)
+	if err != nil {
+		return Promotion{}, false, err
+	}
+	pol, err := e.policyOf(ctx, request.To)
+	if err != nil {
+		return Promotion{}, false, err
+	}
+	plan, err := e.planFor(ctx, source, request.Reference, pol.Policy)
+	if err != nil {
+		return Promotion{}, false, err
+	}
+	if err := e.checkTags(ctx, request, plan); err != nil {
+		return Promotion{}, false, err
+	}
+	o, created, err := e.begin(ctx, actor, request, plan, pol)
+	if err != nil {
+		return Promotion{}, false, err
+	}
+	if created {
+		e.launch(o)
+	}
+	return o.Promotion, created, nil
+}
+
+// Evaluate asks the policy and changes nothing.
+func (e *Engine) Evaluate(ctx context.Context, actor string, request Request) (policy.Verdict, error) {
+	source, err := e.check(&request, actor)
+	if err != nil {
+		return policy.Verdict{}, err
+	}
+	pol, err := e.policyOf(ctx, request.To)
+	if err != nil {
+		return policy.Verdict{}, err
+	}
+	plan, err := e.planFor(ctx, source, request.Reference, pol.Policy)
+	if err != nil {
+		return policy.Verdict{}, err
+	}
+	return e.decide(request, plan, pol), nil
+}
+
+// check completes a request and refuses one that can never be carried out.
+func (e *Engine) check(r *Request, actor string) (*tiers.Repository, error) {
+	to, err := e.registry.Tier(r.To)
+	if err != nil {
+		return nil, err
+	}
+	if to.From == "" {
+		return nil, fmt.Errorf("%w: nothing rises to %s, clients push to it", oci.ErrRequestInvalid, to.Name)
+	}
+	if r.From == "" {
+		r.From = to.From
+	}
+	if r.From != to.From {
+		return nil, fmt.Errorf("%w: %s rises from %s, not from %s: no tier is skipped", oci.ErrRequestInvalid, to.Name, to.From, r.From)
+	}
+	source, err := e.registry.Repository(r.From, r.Repository, actor)
+	if err != nil {
+		return nil, err
+	}
+	if r.Reference == "" {
+		return nil, fmt.Errorf("%w: reference is missing: want a tag or digest of %s", oci.ErrRequestInvalid, source.FullName())
+	}
+	if len(r.Reason) > maxReason {
+		return nil, fmt.Errorf("%w: the reason has %d bytes, at most %d are kept", oci.ErrRequestInvalid, len(r.Reason), maxReason)
+	}
+	if tag := askedTag(*r); tag != "" && len(r.Tags) == 0 {
+		r.Tags = []string{tag}
+	}
+	if len(r.Tags) > maxTags {
+		return nil, fmt.Errorf("%w: %d tags, at most %d go with one promotion", oci.ErrRequestInvalid, len(r.Tags), maxTags)
+	}
+	r.Tags = slices.Clone(r.Tags)
+	slices.Sort(r.Tags)
+	r.Tags = slices.Compact(r.Tags)
+	for _, tag := range r.Tags {
+		if err := oci.CheckTag(tag); err != nil {
+			return nil, fmt.Errorf("%w: %w", oci.ErrRequestInvalid, err)
+		}
+		if evidenceTag.MatchString(tag) {
+			return nil, fmt.Errorf("%w: tag %s belongs to the evidence of a digest and rises with that", oci.ErrRequestInvalid, tag)
+		}
+	}
+	if r.Tags == nil {
+		r.Tags = []string{}
+	}
+	return source, nil
+}
+
+// checkTags refuses a promotion that would move a tag that may not move.
+func (e *Engine) checkTags(ctx context.Context, r Request, p *plan) error {
+	target, err := e.registry.Repository(r.To, r.Repository, "")
+	if err != nil {
+		return err
+	}
+	for _, tag := range r.Tags {
+		desc, err := target.Resolve(ctx, tag)
+		if errors.Is(err, oci.ErrManifestUnknown) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if desc.Digest != p.basis.Root.Digest && !target.Tier.Moves(tag) {
+			return fmt.Errorf("%w: %s:%s is %s and does not move to %s: promote under another tag, or list it in the tier's movingTags",
+				oci.ErrTagImmutable, target.FullName(), tag, desc.Digest, p.basis.Root.Digest)
+		}
+	}
+	return nil
+}
+
+// decide asks the policy. It reads nothing but the plan.
+func (e *Engine) decide(r Request, p *plan, pol *inForce) policy.Verdict {
+	reference := e.host() + "/" + r.From + "/" + r.Repository
+	if tag := askedTag(r); tag != "" {
+		reference += ":" + tag
+	}
+	facts := policy.Facts{
+		Repository: r.Repository, Digest: p.basis.Root.Digest, MediaType: p.basis.Root.MediaType, Now: e.registry.Now(),
+		Platforms: p.platforms, Evidence: p.evidence, Reference: reference + "@" + p.basis.Root.Digest.String(),
+	}
+	if !pol.Matches(r.Repository) {
+		return policy.Verdict{Policy: policy.Identity{Name: pol.Name(), Digest: pol.Digest()}, EvaluatedAt: facts.Now, Rules: []policy.Rule{{
+			Name: "repositories", Mode: policy.Enforce, Evidence: []policy.Used{},
+			Message: fmt.Sprintf("policy %s does not cover repository %s: nothing of it rises to %s", pol.Name(), r.Repository, r.To),
+			Remedy:  fmt.Sprintf("sluice policy lint %s.yaml   # after adding %s to spec.repositories", pol.Name(), r.Repository),
+		}}}
+	}
+	return pol.Evaluate(facts)
+}
+
+// wait returns the journal once it is terminal.
+func (e *Engine) wait(ctx context.Context, id string) (*opened, error) {
+	for {
+		e.mu.Lock()
+		done := e.running[id]
+		e.mu.Unlock()
+		if done != nil {
+			select {
+			case <-done:
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		}
+		o, err := e.open(ctx, id)
+		if err != nil || o.State.Terminal() {
+			return o, err
+		}
+		select {
+		case <-time.After(pollInterval):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-e.ctx.Done():
+			return nil, fmt.Errorf("%w: the server is stopping; promotion %s goes on when it is back", oci.ErrUnavailable, id)
+		}
+	}
+}
+
+// failure is the error of an Errored promotion, as it was when it happened.
+func (o *opened) failure() error {
+	if o.State != Errored {
+		return nil
+	}
+	for _, sentinel := range journalled {
+		if o.Code == sentinel.Error() {
+			return fmt.Errorf("%w: promotion %s: %s", sentinel, o.ID, o.Error)
+		}
+	}
+	return fmt.Errorf("%w: promotion %s: %s", oci.ErrUndecidable, o.ID, o.Error)
+}
+
+// journalled are the errors that are told apart after a promotion has ended.
+var journalled = [...]error{oci.ErrTagImmutable, oci.ErrConflict, oci.ErrManifestUnknown, oci.ErrUnavailable}

@@ -1,0 +1,116 @@
+package promote
+
+import (
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"sluice.dev/sluice/promote/policy"
+)
+
+// Request asks that an artifact rise one tier.
+type Request struct {
+	Repository string   `json:"repository"` // without the tier
+	Reference  string   `json:"reference"`  // tag or digest in the tier it rises from
+	From       string   `json:"from"`
+	To         string   `json:"to"`
+	Tags       []string `json:"tags,omitempty"` // in the tier above; none: the tag that was asked by
+	Reason     string   `json:"reason,omitempty"`
+}
+
+// State is how far a promotion has come.
+type State string
+
+// The states of a promotion. The last three are terminal.
+const (
+	Pending   State = "Pending"   // recorded, not begun
+	Running   State = "Running"   // being decided or copied; a replica that stops leaves it to another
+	Succeeded State = "Succeeded" // the artifact stands in the tier above
+	Failed    State = "Failed"    // the policy said no
+	Errored   State = "Errored"   // it could not be decided or done; nothing was let through
+)
+
+// Terminal says whether the state never changes again.
+func (s State) Terminal() bool { return s == Succeeded || s == Failed || s == Errored }
+
+// Promotion is what happened, or is happening, to a request.
+type Promotion struct {
+	ID          string          `json:"id"`
+	State       State           `json:"state"`
+	Repository  string          `json:"repository"`
+	Reference   string          `json:"reference"` // as it was asked
+	Digest      digest.Digest   `json:"digest"`
+	From        string          `json:"from"`
+	To          string          `json:"to"`
+	Tags        []string        `json:"tags"`
+	RequestedBy string          `json:"requestedBy"`
+	Reason      string          `json:"reason,omitempty"`
+	CreatedAt   time.Time       `json:"createdAt"`
+	FinishedAt  *time.Time      `json:"finishedAt,omitempty"`
+	Verdict     *policy.Verdict `json:"verdict,omitempty"`
+	Moved       Moved           `json:"moved"`
+	// Left are the referrers that did not rise, and why.
+	Left []Left `json:"left,omitempty"`
+	// Summary is the digest of the referrer in the tier above that carries the signed
+	// verification summary.
+	Summary digest.Digest `json:"summary,omitempty"`
+	// LedgerIndex is the index of the event in the ledger, once it is sealed.
+	LedgerIndex *int64 `json:"ledgerIndex,omitempty"`
+	// Error says why the promotion is Errored.
+	Error string `json:"error,omitempty"`
+}
+
+// Moved counts what a promotion brought to the tier above; what was there is not counted.
+type Moved struct {
+	Manifests int   `json:"manifests"`
+	Blobs     int   `json:"blobs"`
+	Bytes     int64 `json:"bytes"`    // of the manifests and blobs together
+	Copied    int   `json:"copied"`   // objects that the store copied by itself
+	Linked    int   `json:"linked"`   // contents whose bytes were in the store already
+	Streamed  int   `json:"streamed"` // objects that went through this process
+}
+
+// Left is a referrer that stayed behind.
+type Left struct {
+	Digest       digest.Digest `json:"digest"`
+	Subject      digest.Digest `json:"subject"`
+	ArtifactType string        `json:"artifactType,omitempty"`
+	Reason       string        `json:"reason"`
+}
+
+// Filter selects promotions; empty fields select all.
+type Filter struct {
+	Repository string
+	To         string
+	State      State
+}
+
+// PolicyInfo is a policy in force.
+type PolicyInfo struct {
+	Name     string        `json:"name"`
+	Digest   digest.Digest `json:"digest"`
+	From     string        `json:"from"`
+	To       string        `json:"to"`
+	SetBy    string        `json:"setBy"`
+	SetAt    time.Time     `json:"setAt"`
+	Document string        `json:"document"` // canonical YAML, keys inlined: what the digest is of
+}
+
+// PublicKey is a key that signs for the registry.
+type PublicKey struct {
+	Tier       string `json:"tier,omitempty"` // empty for the ledger
+	Use        string `json:"use"`            // summary or ledger
+	KeyID      string `json:"keyId"`          // SHA-256 of the SubjectPublicKeyInfo, lower-case hex
+	VerifierID string `json:"verifierId,omitempty"`
+	PublicKey  string `json:"publicKey"` // PEM
+}
+
+// Artifact is a manifest in a tier with the tags that point at it.
+type Artifact struct {
+	ocispec.Descriptor
+	Subject   digest.Digest `json:"subject,omitempty"`
+	Tags      []string      `json:"tags"`
+	CreatedAt time.Time     `json:"createdAt"`
+	By        string        `json:"by"`
+}

@@ -1,0 +1,258 @@
+package promote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"sluice.dev/sluice/oci"
+	"sluice.dev/sluice/tiers"
+)
+
+const (
+	maxAttempts = 5 // of one promotion whose basis keeps changing
+	tidyTimeout = 30 * time.Second
+)
+
+// errBasis says that what a decision rested on has changed: it is taken again.
+var errBasis = errors.New("the basis of the decision changed")
+
+// launch carries out a promotion that this replica owns, in the background.
+func (e *Engine) launch(o *opened) {
+	done := make(chan struct{})
+	e.mu.Lock()
+	if _, ok := e.running[o.ID]; ok {
+		e.mu.Unlock()
+		return
+	}
+	e.running[o.ID] = done
+	e.mu.Unlock()
+	e.work.Add(1)
+	go func() {
+		defer e.work.Done()
+		defer func() {
+			e.mu.Lock()
+			delete(e.running, o.ID)
+			e.mu.Unlock()
+			close(done)
+		}()
+		select {
+		case e.slots <- struct{}{}:
+			defer func() { <-e.slots }()
+		case <-e.ctx.Done():
+			return
+		}
+		if err := e.carryOut(e.ctx, o); err != nil {
+			// The journal says where it stands; the next look takes it up.
+			e.log.WarnContext(e.ctx, "promotion interrupted", "promotion", o.ID, "error", err)
+		}
+	}()
+}
+
+// carryOut brings a promotion to a terminal state. An error means that it could not be
+// brought to any and stays open: the store is gone, the replica stops, or somebody else
+// has taken it over.
+func (e *Engine) carryOut(ctx context.Context, o *opened) error {
+	if o.State.Terminal() {
+		return e.tidy(ctx, o)
+	}
+	var failure error
+	for range maxAttempts {
+		if failure = e.guarded(ctx, o); !errors.Is(failure, errBasis) {
+			break
+		}
+		e.log.InfoContext(ctx, "promotion is decided again", "promotion", o.ID, "reason", failure)
+	}
+	if o.State.Terminal() && failure == nil {
+		return e.tidy(ctx, o)
+	}
+	if ctx.Err() != nil || e.lost(ctx, o) {
+		return errors.Join(failure, ctx.Err())
+	}
+	return e.error(ctx, o, failure)
+}
+
+// guarded makes one attempt and turns a panic, of a library that was given hostile input,
+// into a failure.
+func (e *Engine) guarded(ctx context.Context, o *opened) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			e.log.ErrorContext(ctx, "panic in a promotion", "promotion", o.ID, "panic", v)
+			err = fmt.Errorf("%w: an internal error stopped the decision", oci.ErrUndecidable)
+		}
+	}()
+	return e.attempt(ctx, o)
+}
+
+// lost says whether the journal is not this replica's any more.
+func (e *Engine) lost(ctx context.Context, o *opened) bool {
+	now, err := e.open(ctx, o.ID)
+	return err != nil || now.record.Revision != o.record.Revision
+}
+
+// error ends a promotion that could not be decided or done.
+func (e *Engine) error(ctx context.Context, o *opened, failure error) error {
+	if err := e.clear(ctx, o); err != nil {
+		return errors.Join(failure, err)
+	}
+	o.Error = failure.Error()
+	for _, sentinel := range journalled {
+		if errors.Is(failure, sentinel) {
+			o.Code = sentinel.Error()
+			break
+		}
+	}
+	e.log.WarnContext(ctx, "promotion errored", "promotion", o.ID, "error", failure)
+	return e.end(ctx, o, Errored, tiers.Event{Type: tiers.EventErrored}, tiers.Change{Delete: []string{prefixOpen + o.ID}})
+}
+
+// attempt decides and, if the policy allows, moves. It returns nil with o in a terminal
+// state, errBasis where it has to be decided again, or why it cannot be done.
+func (e *Engine) attempt(ctx context.Context, o *opened) error {
+	if err := e.clear(ctx, o); err != nil {
+		return err
+	}
+	o.State, o.Owner, o.Verdict, o.Moved, o.Left, o.Summary = Running, e.owner, nil, Moved{}, nil, ""
+	o.Attempt++
+	if err := e.write(ctx, o, tiers.Change{}); err != nil {
+		return err
+	}
+	m := &move{engine: e, o: o, request: Request{Repository: o.Repository, Reference: o.Reference, From: o.From, To: o.To, Tags: o.Tags, Reason: o.Reason}}
+	var err error
+	if m.source, err = e.check(&m.request, o.RequestedBy); err != nil {
+		return err
+	}
+	if m.target, err = e.registry.Repository(o.To, o.Repository, o.RequestedBy); err != nil {
+		return err
+	}
+	if m.policy, err = e.policyOf(ctx, o.To); err != nil {
+		return err
+	}
+	if m.plan, err = e.planFor(ctx, m.source, o.Reference, m.policy.Policy); err != nil {
+		return err
+	}
+	if got := m.plan.basis.Root.Digest; got != o.Digest {
+		return fmt.Errorf("%w: tag %s was %s when the promotion was asked for and is %s now: ask again if that is meant", oci.ErrConflict, o.Reference, o.Digest, got)
+	}
+	verdict := e.decide(m.request, m.plan, m.policy)
+	o.Verdict, o.Left = &verdict, m.plan.left
+	if !verdict.Allowed {
+		return e.end(ctx, o, Failed, tiers.Event{Type: tiers.EventRefused}, tiers.Change{Delete: []string{prefixOpen + o.ID}})
+	}
+	if err := e.checkTags(ctx, m.request, m.plan); err != nil {
+		return err
+	}
+	if err := m.bring(ctx); err != nil {
+		return err
+	}
+	return m.commit(ctx)
+}
+
+// clear takes away what attempts before have staged and pinned.
+func (e *Engine) clear(ctx context.Context, o *opened) error {
+	target, err := e.registry.Repository(o.To, o.Repository, o.RequestedBy)
+	if err != nil {
+		return err
+	}
+	if o.Attempt > 0 {
+		if err := target.Arrival(o.arrival()).Rollback(ctx); err != nil {
+			return err
+		}
+	}
+	return e.registry.Unpin(ctx, o.ID)
+}
+
+// tidy ends what a promotion that succeeded leaves open: the marks of its arrival and its
+// pins. A crash anywhere in it is made good by doing it again.
+func (e *Engine) tidy(ctx context.Context, o *opened) error {
+	ctx, cancel := context.WithTimeout(ctx, tidyTimeout)
+	defer cancel()
+	if o.State == Succeeded {
+		target, err := e.registry.Repository(o.To, o.Repository, o.RequestedBy)
+		if err != nil {
+			return err
+		}
+		if err := target.Arrival(o.arrival()).Finish(ctx); err != nil {
+			return err
+		}
+	}
+	if err := e.registry.Unpin(ctx, o.ID); err != nil {
+		return err
+	}
+	_, err := e.registry.Catalog().Commit(ctx, tiers.Change{Delete: []string{prefixOpen + o.ID}})
+	return err
+}
+
+// Run takes up what was cut off, at once and then every few seconds, and gives the signs
+// of life by which other replicas leave this one's work alone. It ends with ctx.
+func (e *Engine) Run(ctx context.Context) error {
+	first := true
+	ticker := time.NewTicker(lifeRenewal)
+	defer ticker.Stop()
+	for {
+		if err := e.alive(ctx); err != nil && ctx.Err() == nil {
+			e.log.WarnContext(ctx, "no sign of life could be given", "error", err)
+		}
+		if err := e.recover(ctx, first && e.alone); err != nil && ctx.Err() == nil {
+			e.log.WarnContext(ctx, "open promotions could not be looked at", "error", err)
+		} else {
+			first = false
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// recover takes over the open promotions that nobody works on.
+func (e *Engine) recover(ctx context.Context, alone bool) error {
+	records, err := e.registry.Catalog().List(ctx, tiers.Query{Prefix: prefixOpen, Limit: tiers.MaxPage})
+	if err != nil {
+		return err
+	}
+	for _, record := range records {
+		id := strings.TrimPrefix(record.Key, prefixOpen)
+		e.mu.Lock()
+		_, mine := e.running[id]
+		e.mu.Unlock()
+		if mine {
+			continue
+		}
+		if err := e.takeOver(ctx, id, alone); err != nil {
+			e.log.WarnContext(ctx, "promotion could not be taken over", "promotion", id, "error", err)
+		}
+	}
+	return nil
+}
+
+// takeOver makes a promotion this replica's, if its owner gives no sign of life. The write
+// compares the journal's revision, so of two replicas one gets it, and a former owner that
+// still lives can write nothing more.
+func (e *Engine) takeOver(ctx context.Context, id string, alone bool) error {
+	o, err := e.open(ctx, id)
+	if errors.Is(err, oci.ErrPromotionUnknown) {
+		_, err = e.registry.Catalog().Commit(ctx, tiers.Change{Delete: []string{prefixOpen + id}})
+	}
+	if err != nil || o == nil {
+		return err
+	}
+	if o.Owner != "" && o.Owner != e.owner && !alone {
+		life, err := e.get(ctx, prefixReplica+o.Owner)
+		if err != nil || life.Revision != 0 {
+			return err
+		}
+	}
+	if !o.State.Terminal() {
+		o.Owner = e.owner
+		if err := e.write(ctx, o, tiers.Change{}); err != nil {
+			return err
+		}
+		e.log.InfoContext(ctx, "promotion is taken up", "promotion", id, "attempt", o.Attempt+1)
+	}
+	e.launch(o)
+	return nil
+}

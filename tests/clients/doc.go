@@ -1,0 +1,7 @@
+// Package clients runs the registry clients that people have, oras, crane, cosign, skopeo
+// and podman, against a server under test, each with a home of its own.
+//
+// The programs are the ones that `make setup` puts in place. Where one is missing the test
+// fails and says so; a client that is not there must not look like one that agrees. The
+// package knows nothing of the server: it is given references and files.
+package clients

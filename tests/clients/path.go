@@ -1,0 +1,104 @@
+package clients
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"testing"
+)
+
+// Path finds a program: one that tests/tools pins or, for Debian's, one on the PATH. It
+// fails the test where there is none.
+func Path(tb testing.TB, name string) string {
+	tb.Helper()
+	pinned := filepath.Join(moduleRoot(tb), "tests", "tools", "bin", name)
+	if info, err := os.Stat(pinned); err == nil && info.Mode()&0o111 != 0 {
+		return pinned
+	}
+	if debian(name) {
+		path, err := exec.LookPath(name)
+		if err != nil {
+			tb.Fatalf("%s is missing: run `make setup` as root, or install it", name)
+		}
+		return path
+	}
+	tb.Fatalf("%s is missing: run `make tools` first", pinned)
+	return ""
+}
+
+// debian tells the programs that come from packages. Any other is taken from tests/tools
+// alone, so that no version but the pinned one is tried.
+func debian(name string) bool {
+	switch name {
+	case "skopeo", "podman", "chromium":
+		return true
+	}
+	return false
+}
+
+// Sluice builds the command with the race detector and returns its path. It takes some
+// seconds, so share the result.
+//
+// go test answers from its cache unless what a test opened has changed, and cannot see what
+// the go command reads here. So the folders of the sources are read first, and a change in
+// any of them runs the test again.
+func Sluice(tb testing.TB) string {
+	tb.Helper()
+	root := moduleRoot(tb)
+	for _, dir := range []string{"cmd", "server", "web", "promote", "tiers", "oci"} {
+		if err := observe(filepath.Join(root, dir)); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	for _, file := range []string{"go.mod", "go.sum"} {
+		if _, err := os.Stat(filepath.Join(root, file)); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	path := filepath.Join(tb.TempDir(), "sluice")
+	cmd := exec.CommandContext(tb.Context(), "go", "build", "-race", "-o", path, "./cmd/sluice")
+	cmd.Dir = root
+	if out, err := cmd.CombinedOutput(); err != nil {
+		tb.Fatalf("build sluice: %v\n%s", err, out)
+	}
+	return path
+}
+
+// observe lists a folder and those below it; go test then notes the names, sizes and times
+// of what is in them.
+func observe(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("observe sources: %w", err)
+	}
+	for _, entry := range entries {
+		if entry.IsDir() {
+			if err := observe(filepath.Join(dir, entry.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// moduleRoot is where go.mod is. The place of this file is asked before the working
+// directory, which an embedded S3 server changes.
+func moduleRoot(tb testing.TB) string {
+	tb.Helper()
+	if _, file, _, ok := runtime.Caller(0); ok && filepath.IsAbs(file) {
+		return filepath.Join(filepath.Dir(file), "..", "..")
+	}
+	dir, err := os.Getwd()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for ; dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(dir, "tests", "tools", "go.mod")); err == nil {
+			return dir
+		}
+	}
+	tb.Fatal("no module above the working directory")
+	return ""
+}

@@ -1,0 +1,142 @@
+package stores
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+const (
+	startAttempts = 3 // a port that was free may be taken before the server has it
+	startTimeout  = 20 * time.Second
+	logTail       = 4 << 10
+)
+
+// Process is a server that a test started.
+type Process struct {
+	cmd  *exec.Cmd
+	log  *tail
+	gone chan struct{} // closed when it has ended
+	kill sync.Once
+}
+
+// Kill ends the process at once, as a crash would, and waits until it is gone. Calling it
+// again does nothing.
+func (p *Process) Kill() {
+	p.kill.Do(func() { _ = p.cmd.Process.Kill() }) // fails only if it has ended already
+	<-p.gone
+}
+
+// PID is the id of the process.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
+// start runs a binary of tests/tools until the test ends and returns once ready says so.
+func start(tb testing.TB, name string, env []string, ready func() bool, args ...string) (*Process, error) {
+	tb.Helper()
+	path := binary(tb, name)
+	p := &Process{cmd: exec.Command(path, args...), log: &tail{}, gone: make(chan struct{})}
+	p.cmd.Env = append(os.Environ(), env...)
+	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
+	p.cmd.SysProcAttr = dieWithParent()
+	if err := p.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start %s: %w", name, err)
+	}
+	tb.Cleanup(p.Kill)
+	go func() {
+		_ = p.cmd.Wait() // always "killed" when the test ends
+		close(p.gone)
+	}()
+	deadline := time.After(startTimeout)
+	for {
+		if ready() {
+			return p, nil
+		}
+		select {
+		case <-p.gone:
+			return nil, fmt.Errorf("%s ended while starting:\n%s", name, p.log)
+		case <-deadline:
+			p.Kill()
+			return nil, fmt.Errorf("%s was not ready in %v:\n%s", name, startTimeout, p.log)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// binary finds a tool, or fails the test.
+func binary(tb testing.TB, name string) string {
+	tb.Helper()
+	root, err := moduleRoot()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	path := filepath.Join(root, "tests", "tools", "bin", name)
+	if info, err := os.Stat(path); err != nil || info.Mode()&0o111 == 0 {
+		tb.Fatalf("%s is missing: run `make tools` first", path)
+	}
+	return path
+}
+
+// moduleRoot is where go.mod is. The place of this file is asked before the working
+// directory, which an embedded S3 server changes.
+func moduleRoot() (string, error) {
+	if _, file, _, ok := runtime.Caller(0); ok && filepath.IsAbs(file) {
+		return filepath.Join(filepath.Dir(file), "..", ".."), nil
+	}
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", fmt.Errorf("find module root: %w", err)
+	}
+	for ; dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(dir, "tests", "tools", "go.mod")); err == nil {
+			return dir, nil
+		}
+	}
+	return "", fmt.Errorf("find module root: no tests/tools above the working directory")
+}
+
+// freePorts finds n loopback ports that nobody listens on.
+func freePorts(tb testing.TB, n int) []string {
+	tb.Helper()
+	addrs := make([]string, n)
+	for i := range addrs {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			tb.Fatal(err)
+		}
+		defer l.Close() // all stay open until all are found, so that they differ
+		addrs[i] = l.Addr().String()
+	}
+	return addrs
+}
+
+// tail keeps the end of what a server prints.
+type tail struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+// Write keeps the last bytes and always succeeds.
+func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.buf.Write(p)
+	if over := t.buf.Len() - logTail; over > 0 {
+		t.buf.Next(over)
+	}
+	return len(p), nil
+}
+
+// String returns what was kept.
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return strings.TrimSpace(t.buf.String())
+}
