@@ -9,7 +9,6 @@ import (
 	"net/url"
 	"strings"
 	"sync"
-	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/opencontainers/go-digest"
@@ -59,7 +58,7 @@ type Engine struct {
 	work   sync.WaitGroup
 
 	mu      sync.Mutex
-	running map[string]chan struct{} // by promotion; closed when this replica is done with it
+	running map[string]chan struct{} // by promotion that is claimed; closed when it is released
 }
 
 // signer is a tier's key.
@@ -127,7 +126,9 @@ func loadSigners(config Config) (map[string]signer, error) {
 // Close stops the work of this replica. What it has begun stays open in the journal, for
 // another replica or the next start.
 func (e *Engine) Close() {
-	e.cancel()
+	e.mu.Lock()
+	e.cancel() // under the lock, so that no work begins behind the Wait
+	e.mu.Unlock()
 	e.work.Wait()
 }
 
@@ -147,6 +148,3 @@ func (e *Engine) Keys() []PublicKey {
 	}
 	return keys
 }
-
-// finished is the time of an end, as promotions give it.
-func finished(t time.Time) *time.Time { return &t }

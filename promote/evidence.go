@@ -41,8 +41,8 @@ func (e *Engine) Evidence(ctx context.Context, tier, repository string, d digest
 	if err != nil {
 		return nil, err
 	}
-	p := &planner{engine: e, source: source, plan: &plan{basis: basis}, seen: map[digest.Digest]int{}, verified: map[digest.Digest]bool{}}
-	if _, err := p.visit(ctx, basis.Root, ""); err != nil {
+	p := e.planner(source, basis, nil)
+	if _, err := p.visit(ctx, basis.Root); err != nil {
 		return nil, err
 	}
 	if err := p.findPlatforms(ctx, basis.Root, 0); err != nil {

@@ -47,8 +47,8 @@ type opened struct {
 	record tiers.Record
 }
 
-// arrival is the id of the attempt's arrival in the tier above: an attempt that was cut
-// off is rolled back, never gone on with.
+// arrival is the id of what an attempt stages in the tier above and pins in both: an
+// attempt that was cut off is rolled back, never gone on with.
 func (j *journal) arrival() string { return fmt.Sprintf("%s.%d", j.ID, j.Attempt) }
 
 // requestKey identifies a promotion by all that decides it: what rises where under which
@@ -59,7 +59,10 @@ func requestKey(r Request, root digest.Digest, policyDigest digest.Digest, p *pl
 		attached = append(attached, ev.Subject.String()+" "+ev.Manifest.String())
 	}
 	for _, n := range p.nodes {
-		attached = append(attached, n.desc.Digest.String()+" "+n.tag)
+		attached = append(attached, n.desc.Digest.String())
+	}
+	for _, t := range p.tags {
+		attached = append(attached, t.desc.Digest.String()+" "+t.tag)
 	}
 	slices.Sort(attached)
 	h := sha256.New()
@@ -105,8 +108,8 @@ func (e *Engine) write(ctx context.Context, o *opened, change tiers.Change) erro
 	return nil
 }
 
-// begin records a request, unless the very same is under way or was done: then that one is
-// returned. A former one that came to nothing is no obstacle.
+// begin records a request and claims it, unless the very same is under way or was done:
+// then that one is returned. A former one that came to nothing is no obstacle.
 func (e *Engine) begin(ctx context.Context, actor string, r Request, p *plan, pol *inForce) (o *opened, created bool, err error) {
 	key := requestKey(r, p.basis.Root.Digest, pol.Digest(), p)
 	err = tiers.Retry(ctx, func() error {
@@ -137,10 +140,15 @@ func (e *Engine) begin(ctx context.Context, actor string, r Request, p *plan, po
 			From: r.From, To: r.To, Tags: r.Tags, RequestedBy: actor, Reason: r.Reason, CreatedAt: e.registry.Now(),
 		}, Owner: e.owner}}
 		created = true
-		return e.write(ctx, o, tiers.Change{
+		e.claim(id) // before anybody can see it, recover too
+		err = e.write(ctx, o, tiers.Change{
 			If:  []tiers.Condition{tiers.Unchanged(pointer)},
 			Put: []tiers.Put{{Key: prefixOpen + id}, {Key: pointer.Key, Value: []byte(id)}},
 		})
+		if err != nil {
+			e.release(id)
+		}
+		return err
 	})
 	return o, created, err
 }
@@ -164,9 +172,11 @@ func (e *Engine) stillStands(ctx context.Context, o *opened) (bool, error) {
 	return true, nil
 }
 
-// end writes a terminal state with its event. What was staged was rolled back before.
+// end writes a terminal state with its event. An error leaves o as it was: the promotion
+// is not known to have ended.
 func (e *Engine) end(ctx context.Context, o *opened, state State, event tiers.Event, change tiers.Change) error {
-	o.State, o.FinishedAt, o.Owner = state, finished(e.registry.Now()), ""
+	before, now := o.journal, e.registry.Now()
+	o.State, o.FinishedAt, o.Owner = state, &now, ""
 	event.Actor, event.Tier, event.Repository, event.From = o.RequestedBy, o.To, o.Repository, o.From
 	event.Digest, event.Cause, event.Tags = o.Digest, o.ID, o.Tags
 	if o.Verdict != nil {
@@ -174,7 +184,11 @@ func (e *Engine) end(ctx context.Context, o *opened, state State, event tiers.Ev
 	}
 	event.Body = encode(o.Promotion)
 	change.Put = append(change.Put, e.registry.EventPut(event))
-	return e.write(ctx, o, change)
+	err := e.write(ctx, o, change)
+	if err != nil {
+		o.journal = before
+	}
+	return err
 }
 
 // Promotion finds one. The error wraps oci.ErrPromotionUnknown.

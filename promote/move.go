@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
@@ -74,12 +75,12 @@ func (m *move) bring(ctx context.Context) error {
 		return err
 	}
 	digests := m.plan.digests(fresh)
-	if err := r.Pin(ctx, m.source.Tier, digests, m.o.ID, true); errors.Is(err, oci.ErrConflict) {
+	if err := r.Pin(ctx, m.source.Tier, digests, m.arrival.ID, true); errors.Is(err, oci.ErrConflict) {
 		return fmt.Errorf("%w: %w", errBasis, err)
 	} else if err != nil {
 		return err
 	}
-	if err := r.Pin(ctx, m.target.Tier, digests, m.o.ID, false); err != nil {
+	if err := r.Pin(ctx, m.target.Tier, digests, m.arrival.ID, false); err != nil {
 		return err
 	}
 	if err := m.copy(ctx, digests); err != nil {
@@ -131,7 +132,7 @@ func (m *move) copy(ctx context.Context, digests []digest.Digest) error {
 		manifests[n.desc.Digest] = true
 	}
 	for _, d := range digests {
-		group.Go(func() error {
+		bring := func() error {
 			brought, err := m.engine.registry.Bring(ctx, m.source.Tier, m.target.Tier, d, "promotion "+m.o.ID, m.o.RequestedBy)
 			if err != nil {
 				return err
@@ -141,7 +142,9 @@ func (m *move) copy(ctx context.Context, digests []digest.Digest) error {
 			m.tally(brought, manifests[d])
 			m.record.Contents = append(m.record.Contents, RecordContent{Digest: d, Key: brought.Key, Size: brought.Size})
 			return nil
-		})
+		}
+		// A panic in a goroutine of its own would end the process.
+		group.Go(func() error { return m.engine.guarded(ctx, bring) })
 	}
 	return group.Wait()
 }
@@ -175,8 +178,7 @@ func (m *move) commit(ctx context.Context) error {
 	if err == nil {
 		return nil
 	}
-	// The journal in memory is ahead of the catalog's; the next write begins with that.
-	m.o.State, m.o.FinishedAt, m.o.Owner, m.o.Summary = Running, nil, m.engine.owner, ""
+	m.o.Summary = ""
 	var conflict *tiers.ConflictError
 	if !errors.As(err, &conflict) {
 		return err
@@ -194,7 +196,7 @@ func (m *move) commit(ctx context.Context) error {
 // change is the transaction of the commit, but for the journal and the event.
 func (m *move) change(ctx context.Context) (tiers.Change, error) {
 	var change tiers.Change
-	for _, record := range append(m.policy.records, m.plan.generations...) {
+	for _, record := range slices.Concat(m.policy.records, m.plan.relied) {
 		change.If = append(change.If, tiers.Unchanged(record))
 	}
 	change.If = append(change.If, m.source.HasManifest(m.o.Digest))
@@ -231,15 +233,8 @@ func (m *move) tags(ctx context.Context, change *tiers.Change) error {
 			return err
 		}
 	}
-	for _, n := range m.plan.nodes {
-		if n.tag == "" {
-			continue
-		}
-		if len(m.record.Tags) >= maxTags+len(cosignSuffixes) {
-			m.o.Left = append(m.o.Left, Left{Digest: n.desc.Digest, Subject: m.o.Digest, Reason: "the manifest rises, its tag " + n.tag + " does not: too many for one promotion"})
-			continue
-		}
-		if err := set(n.tag, n.desc, true); err != nil {
+	for _, t := range m.plan.tags {
+		if err := set(t.tag, t.desc, true); err != nil {
 			return err
 		}
 	}
@@ -251,7 +246,7 @@ func (m *move) keepRecord(ctx context.Context) (tiers.Put, error) {
 	r, t := m.engine.registry, m.target.Tier
 	body := encode(m.record)
 	m.digest = digest.FromBytes(body)
-	if err := r.Pin(ctx, t, []digest.Digest{m.digest}, m.o.ID, false); err != nil {
+	if err := r.Pin(ctx, t, []digest.Digest{m.digest}, m.arrival.ID, false); err != nil {
 		return tiers.Put{}, err
 	}
 	key, err := r.Store(ctx, t, m.digest, body, "record of promotion "+m.o.ID, m.o.RequestedBy)

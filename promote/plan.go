@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -17,9 +18,12 @@ import (
 
 // Bounds of one promotion.
 const (
-	maxManifests     = 50_000 // manifests in a closure; referrers beyond stay behind
-	maxReferrerDepth = 8      // referrers of referrers
-	maxGenerations   = 40     // subjects that are compared one by one when a promotion commits
+	maxManifests     = 50_000  // manifests in a closure; referrers beyond stay behind
+	maxReferrerDepth = 8       // referrers of referrers
+	maxRelied        = 40      // records that are compared one by one when a promotion commits
+	maxCosignTags    = 20      // that rise with one promotion; its transaction has no room for more
+	maxListing       = 1 << 20 // bytes of a referrer's type and annotations, which the catalog keeps
+	maxLeft          = 100     // referrers that stay behind and are listed one by one
 	referrerPage     = 1000
 )
 
@@ -32,8 +36,13 @@ var cosignSuffixes = [...]string{".sig", ".att", ".sbom"}
 type node struct {
 	desc     ocispec.Descriptor
 	manifest *oci.Manifest
-	depth    int    // as the catalog counts: levels of indexes
-	tag      string // cosign's tag that rises with it; empty for none
+	depth    int // as the catalog counts: levels of indexes
+}
+
+// cosignTag is one of cosign's tags, which rises with the manifest it points at.
+type cosignTag struct {
+	tag  string
+	desc ocispec.Descriptor
 }
 
 // plan is the closure of an artifact in the tier it rises from, and what a decision about
@@ -41,11 +50,13 @@ type node struct {
 type plan struct {
 	basis     tiers.Basis
 	nodes     []node // children before their index
+	tags      []cosignTag
 	left      []Left
 	platforms []policy.Platform
 	evidence  []attest.Evidence
-	// generations are the records that change when evidence goes.
-	generations []tiers.Record
+	// relied are the records that change when evidence goes: the generations of its
+	// subjects and cosign's tags.
+	relied []tiers.Record
 }
 
 // digests lists every content of the closure once.
@@ -76,6 +87,15 @@ type planner struct {
 	seen   map[digest.Digest]int // depth of what was visited
 	// verified are the manifests that hold evidence which an authority signed.
 	verified map[digest.Digest]bool
+	looked   map[digest.Digest]bool // manifests of an index that may be platforms
+	rises    map[digest.Digest]bool // referrers that do
+	relied   map[string]bool        // keys of the records in plan.relied
+	unlisted int                    // referrers that stay behind and are not in plan.left
+}
+
+func (e *Engine) planner(source *tiers.Repository, basis tiers.Basis, pol *policy.Policy) *planner {
+	return &planner{engine: e, source: source, policy: pol, plan: &plan{basis: basis}, seen: map[digest.Digest]int{},
+		verified: map[digest.Digest]bool{}, looked: map[digest.Digest]bool{}, rises: map[digest.Digest]bool{}, relied: map[string]bool{}}
 }
 
 // planFor makes the plan for what reference names now.
@@ -84,8 +104,7 @@ func (e *Engine) planFor(ctx context.Context, source *tiers.Repository, referenc
 	if err != nil {
 		return nil, err
 	}
-	p := &planner{engine: e, source: source, policy: pol, plan: &plan{basis: basis},
-		seen: map[digest.Digest]int{}, verified: map[digest.Digest]bool{}}
+	p := e.planner(source, basis, pol)
 	if err := p.root(ctx, basis.Root); err != nil {
 		return nil, fmt.Errorf("plan %s@%s: %w", source.FullName(), basis.Root.Digest, err)
 	}
@@ -95,7 +114,7 @@ func (e *Engine) planFor(ctx context.Context, source *tiers.Repository, referenc
 // root walks the artifact first, then looks for evidence about it and its platforms, and
 // last adds the referrers: which of them rise depends on what was verified.
 func (p *planner) root(ctx context.Context, desc ocispec.Descriptor) error {
-	if _, err := p.visit(ctx, desc, ""); err != nil {
+	if _, err := p.visit(ctx, desc); err != nil {
 		return err
 	}
 	own := len(p.plan.nodes)
@@ -111,19 +130,23 @@ func (p *planner) root(ctx context.Context, desc ocispec.Descriptor) error {
 			return err
 		}
 	}
-	if len(p.plan.generations) > maxGenerations {
-		p.plan.generations = []tiers.Record{p.plan.basis.Generation}
-	}
-	for _, n := range p.plan.nodes[:own] {
+	// Backwards: where there is a limit, what belongs to the artifact itself comes first.
+	for _, n := range slices.Backward(p.plan.nodes[:own]) {
 		if err := p.referrers(ctx, n.desc, 1); err != nil {
 			return err
 		}
+	}
+	if len(p.plan.relied) > maxRelied {
+		p.plan.relied = []tiers.Record{p.plan.basis.Generation} // changes with any of them
+	}
+	if p.unlisted > 0 {
+		p.plan.left[maxLeft-1].Reason += fmt.Sprintf("; %d more stay behind and are not listed", p.unlisted)
 	}
 	return nil
 }
 
 // visit adds a manifest and, before it, its children.
-func (p *planner) visit(ctx context.Context, desc ocispec.Descriptor, tag string) (depth int, err error) {
+func (p *planner) visit(ctx context.Context, desc ocispec.Descriptor) (depth int, err error) {
 	if depth, ok := p.seen[desc.Digest]; ok {
 		return depth, nil
 	}
@@ -138,15 +161,19 @@ func (p *planner) visit(ctx context.Context, desc ocispec.Descriptor, tag string
 		depth = 1
 	}
 	for _, child := range m.Children {
-		below, err := p.visit(ctx, child, "")
+		below, err := p.visit(ctx, child)
 		if err != nil {
 			return 0, err
 		}
 		depth = max(depth, below+1)
 	}
-	p.seen[desc.Digest] = depth
-	p.plan.nodes = append(p.plan.nodes, node{desc: ocispec.Descriptor{MediaType: m.MediaType, Digest: desc.Digest, Size: desc.Size}, manifest: m, depth: depth, tag: tag})
+	p.add(desc, m, depth)
 	return depth, nil
+}
+
+func (p *planner) add(desc ocispec.Descriptor, m *oci.Manifest, depth int) {
+	p.seen[desc.Digest] = depth
+	p.plan.nodes = append(p.plan.nodes, node{desc: ocispec.Descriptor{MediaType: m.MediaType, Digest: desc.Digest, Size: desc.Size}, manifest: m, depth: depth})
 }
 
 // read reads and parses one manifest; its bytes are what the digest says.
@@ -166,13 +193,15 @@ func (p *planner) findPlatforms(ctx context.Context, desc ocispec.Descriptor, le
 	}
 	m := p.node(desc.Digest)
 	for _, child := range m.manifest.Children {
+		// An index may name one manifest a thousand times, and so may the indexes in it.
+		if p.looked[child.Digest] {
+			continue
+		}
+		p.looked[child.Digest] = true
 		if oci.IsIndex(child.MediaType) {
 			if err := p.findPlatforms(ctx, child, level+1); err != nil {
 				return err
 			}
-			continue
-		}
-		if p.hasPlatform(child.Digest) {
 			continue
 		}
 		found, only, err := attest.FindUnsigned(ctx, p.source, child, attest.Limits{})
@@ -187,15 +216,6 @@ func (p *planner) findPlatforms(ctx context.Context, desc ocispec.Descriptor, le
 		}
 	}
 	return nil
-}
-
-func (p *planner) hasPlatform(d digest.Digest) bool {
-	for _, platform := range p.plan.platforms {
-		if platform.Digest == d {
-			return true
-		}
-	}
-	return false
 }
 
 func (p *planner) node(d digest.Digest) node {
@@ -218,14 +238,19 @@ func platformName(desc ocispec.Descriptor) string {
 	return strings.Join(parts, "/")
 }
 
-// findEvidence reads and verifies what is attached to subject. The generation is read
+// findEvidence reads and verifies what is attached to subject. What it relies on is read
 // first: evidence that goes while it is being read is noticed at the commit.
 func (p *planner) findEvidence(ctx context.Context, subject digest.Digest) error {
 	generation, err := p.source.SubjectGeneration(ctx, subject)
 	if err != nil {
 		return err
 	}
-	p.plan.generations = append(p.plan.generations, generation)
+	p.rely(generation)
+	for _, suffix := range cosignSuffixes {
+		if _, _, err := p.cosign(ctx, subject, suffix); err != nil {
+			return err
+		}
+	}
 	evidence, err := p.engine.evidence(ctx, p.source, subject, authorities(p.policy))
 	if err != nil {
 		return err
@@ -237,6 +262,31 @@ func (p *planner) findEvidence(ctx context.Context, subject digest.Digest) error
 	}
 	p.plan.evidence = append(p.plan.evidence, evidence...)
 	return nil
+}
+
+// rely has the commit compare a record, as it was when it was first read.
+func (p *planner) rely(record tiers.Record) {
+	if !p.relied[record.Key] {
+		p.relied[record.Key] = true
+		p.plan.relied = append(p.plan.relied, record)
+	}
+}
+
+// cosign finds what one of cosign's tags points at, and relies on that; an empty tag where
+// there is none.
+func (p *planner) cosign(ctx context.Context, subject digest.Digest, suffix string) (tag string, desc ocispec.Descriptor, err error) {
+	tag = strings.Replace(subject.String(), ":", "-", 1) + suffix
+	if _, err = p.source.Resolve(ctx, tag); err == nil {
+		var basis tiers.Basis
+		if basis, err = p.source.Basis(ctx, tag); err == nil {
+			p.rely(basis.Tag)
+			return tag, basis.Root, nil
+		}
+	}
+	if errors.Is(err, oci.ErrManifestUnknown) {
+		err = nil
+	}
+	return "", desc, err
 }
 
 func authorities(pol *policy.Policy) []attest.Authority {
@@ -264,13 +314,12 @@ func (p *planner) referrers(ctx context.Context, subject ocispec.Descriptor, lev
 		last = next
 	}
 	for _, suffix := range cosignSuffixes {
-		tag := strings.Replace(subject.Digest.String(), ":", "-", 1) + suffix
-		desc, err := p.source.Resolve(ctx, tag)
-		if errors.Is(err, oci.ErrManifestUnknown) {
-			continue
-		}
+		tag, desc, err := p.cosign(ctx, subject.Digest, suffix)
 		if err != nil {
 			return err
+		}
+		if tag == "" {
+			continue
 		}
 		if err := p.attached(ctx, subject, desc, tag, level); err != nil {
 			return err
@@ -282,39 +331,83 @@ func (p *planner) referrers(ctx context.Context, subject ocispec.Descriptor, lev
 // attached adds one referrer, or says why it stays behind.
 func (p *planner) attached(ctx context.Context, subject, desc ocispec.Descriptor, tag string, level int) error {
 	if _, ok := p.seen[desc.Digest]; ok {
+		if p.rises[desc.Digest] {
+			p.tag(subject, desc, tag)
+		}
 		return nil
 	}
-	stays := func(format string, args ...any) error {
-		p.plan.left = append(p.plan.left, Left{Digest: desc.Digest, Subject: subject.Digest, ArtifactType: desc.ArtifactType, Reason: fmt.Sprintf(format, args...)})
+	reason, m, err := p.refuses(ctx, desc, level)
+	if err != nil {
+		return err
+	}
+	if reason != "" {
 		p.seen[desc.Digest] = 0
+		p.stays(subject, desc, reason)
 		return nil
 	}
+	p.add(desc, m, 0)
+	p.rises[desc.Digest] = true
+	p.tag(subject, desc, tag)
+	desc.MediaType = m.MediaType
+	return p.referrers(ctx, desc, level+1)
+}
+
+// refuses says why a referrer stays behind; empty where it rises.
+func (p *planner) refuses(ctx context.Context, desc ocispec.Descriptor, level int) (reason string, m *oci.Manifest, err error) {
 	switch {
 	case level > maxReferrerDepth:
-		return stays("attached %d levels deep, at most %d rise", level, maxReferrerDepth)
+		return fmt.Sprintf("attached %d levels deep, at most %d rise", level, maxReferrerDepth), nil, nil
 	case len(p.plan.nodes) >= maxManifests:
-		return stays("more than %d manifests", maxManifests)
+		return fmt.Sprintf("more than %d manifests", maxManifests), nil, nil
 	case oci.IsIndex(desc.MediaType):
-		return stays("an index does not rise as a referrer")
+		return "an index does not rise as a referrer", nil, nil
 	}
-	m, err := p.read(ctx, desc)
+	m, err = p.read(ctx, desc)
 	if errors.Is(err, oci.ErrUnavailable) || ctx.Err() != nil {
-		return err
+		return "", nil, err
 	}
 	if err != nil {
-		return stays("cannot be read: %v", err)
+		return fmt.Sprintf("cannot be read: %v", err), nil, nil
 	}
-	if runnable(m) {
-		return stays("a runnable image does not rise as a referrer")
+	listing := len(m.ArtifactType) + len(encode(m.Annotations))
+	switch {
+	case runnable(m):
+		return "a runnable image does not rise as a referrer", nil, nil
+	case listing > maxListing:
+		return fmt.Sprintf("its type and annotations have %d bytes, at most %d rise", listing, maxListing), nil, nil
+	case p.policy != nil && !p.policy.Carry().Admits(m.ArtifactType, p.verified[desc.Digest]):
+		return fmt.Sprintf("the policy carries %s only", p.policy.Carry()), nil, nil
 	}
-	if p.policy != nil && !p.policy.Carry().Admits(m.ArtifactType, p.verified[desc.Digest]) {
-		return stays("the policy carries %s only", p.policy.Carry())
+	return "", m, nil
+}
+
+// tag lets one of cosign's tags rise with its manifest.
+func (p *planner) tag(subject, desc ocispec.Descriptor, tag string) {
+	switch {
+	case tag == "":
+	case len(p.plan.tags) == maxCosignTags:
+		p.stays(subject, desc, "the manifest rises, its tag "+tag+" does not: too many for one promotion")
+	default:
+		p.plan.tags = append(p.plan.tags, cosignTag{tag: tag, desc: desc})
 	}
-	desc.MediaType = m.MediaType
-	if _, err := p.visit(ctx, desc, tag); err != nil {
-		return err
+}
+
+// stays lists what stays behind. The list is in the journal, so it is bounded however
+// much anybody attaches, and whatever they write into it.
+func (p *planner) stays(subject, desc ocispec.Descriptor, reason string) {
+	if len(p.plan.left) == maxLeft {
+		p.unlisted++
+		return
 	}
-	return p.referrers(ctx, desc, level+1)
+	p.plan.left = append(p.plan.left, Left{Digest: desc.Digest, Subject: subject.Digest, ArtifactType: shortened(desc.ArtifactType), Reason: shortened(reason)})
+}
+
+func shortened(s string) string {
+	const most = 300
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "…"
 }
 
 // runnable says whether a container runtime would run the manifest as an image: it has an

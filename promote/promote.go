@@ -48,7 +48,11 @@ func (e *Engine) Start(ctx context.Context, actor string, request Request) (p Pr
 	if err != nil {
 		return Promotion{}, false, err
 	}
-	plan, err := e.planFor(ctx, source, request.Reference, pol.Policy)
+	var plan *plan
+	err = e.guarded(ctx, func() (err error) {
+		plan, err = e.planFor(ctx, source, request.Reference, pol.Policy)
+		return err
+	})
 	if err != nil {
 		return Promotion{}, false, err
 	}
@@ -59,10 +63,11 @@ func (e *Engine) Start(ctx context.Context, actor string, request Request) (p Pr
 	if err != nil {
 		return Promotion{}, false, err
 	}
+	p = o.Promotion // the work changes o from here on
 	if created {
 		e.launch(o)
 	}
-	return o.Promotion, created, nil
+	return p, created, nil
 }
 
 // Evaluate asks the policy and changes nothing.
@@ -75,11 +80,15 @@ func (e *Engine) Evaluate(ctx context.Context, actor string, request Request) (p
 	if err != nil {
 		return policy.Verdict{}, err
 	}
-	plan, err := e.planFor(ctx, source, request.Reference, pol.Policy)
-	if err != nil {
-		return policy.Verdict{}, err
-	}
-	return e.decide(request, plan, pol), nil
+	var verdict policy.Verdict
+	err = e.guarded(ctx, func() error {
+		plan, err := e.planFor(ctx, source, request.Reference, pol.Policy)
+		if err == nil {
+			verdict = e.decide(request, plan, pol)
+		}
+		return err
+	})
+	return verdict, err
 }
 
 // check completes a request and refuses one that can never be carried out.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -19,25 +20,42 @@ const (
 // errBasis says that what a decision rested on has changed: it is taken again.
 var errBasis = errors.New("the basis of the decision changed")
 
-// launch carries out a promotion that this replica owns, in the background.
-func (e *Engine) launch(o *opened) {
-	done := make(chan struct{})
+// claim says that a promotion is this caller's to carry out: true once, until release.
+// Without it recover would take over what the same replica has just begun.
+func (e *Engine) claim(id string) bool {
 	e.mu.Lock()
-	if _, ok := e.running[o.ID]; ok {
-		e.mu.Unlock()
+	defer e.mu.Unlock()
+	if _, ok := e.running[id]; ok {
+		return false
+	}
+	e.running[id] = make(chan struct{})
+	return true
+}
+
+// release ends a claim and wakes those who wait for it.
+func (e *Engine) release(id string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	close(e.running[id])
+	delete(e.running, id)
+}
+
+// launch carries out a promotion that the caller has claimed, in the background, and
+// releases it.
+func (e *Engine) launch(o *opened) {
+	e.mu.Lock()
+	closed := e.ctx.Err() != nil
+	if !closed {
+		e.work.Add(1)
+	}
+	e.mu.Unlock()
+	if closed {
+		e.release(o.ID)
 		return
 	}
-	e.running[o.ID] = done
-	e.mu.Unlock()
-	e.work.Add(1)
 	go func() {
 		defer e.work.Done()
-		defer func() {
-			e.mu.Lock()
-			delete(e.running, o.ID)
-			e.mu.Unlock()
-			close(done)
-		}()
+		defer e.release(o.ID)
 		select {
 		case e.slots <- struct{}{}:
 			defer func() { <-e.slots }()
@@ -60,7 +78,7 @@ func (e *Engine) carryOut(ctx context.Context, o *opened) error {
 	}
 	var failure error
 	for range maxAttempts {
-		if failure = e.guarded(ctx, o); !errors.Is(failure, errBasis) {
+		if failure = e.guarded(ctx, func() error { return e.attempt(ctx, o) }); !errors.Is(failure, errBasis) {
 			break
 		}
 		e.log.InfoContext(ctx, "promotion is decided again", "promotion", o.ID, "reason", failure)
@@ -68,32 +86,34 @@ func (e *Engine) carryOut(ctx context.Context, o *opened) error {
 	if o.State.Terminal() && failure == nil {
 		return e.tidy(ctx, o)
 	}
-	if ctx.Err() != nil || e.lost(ctx, o) {
+	if ctx.Err() != nil {
 		return errors.Join(failure, ctx.Err())
 	}
 	return e.error(ctx, o, failure)
 }
 
-// guarded makes one attempt and turns a panic, of a library that was given hostile input,
-// into a failure.
-func (e *Engine) guarded(ctx context.Context, o *opened) (err error) {
+// guarded turns a panic, of a library that was given hostile input, into an error.
+func (e *Engine) guarded(ctx context.Context, work func() error) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			e.log.ErrorContext(ctx, "panic in a promotion", "promotion", o.ID, "panic", v)
+			e.log.ErrorContext(ctx, "panic in a promotion", "panic", v, "stack", string(debug.Stack()))
 			err = fmt.Errorf("%w: an internal error stopped the decision", oci.ErrUndecidable)
 		}
 	}()
-	return e.attempt(ctx, o)
-}
-
-// lost says whether the journal is not this replica's any more.
-func (e *Engine) lost(ctx context.Context, o *opened) bool {
-	now, err := e.open(ctx, o.ID)
-	return err != nil || now.record.Revision != o.record.Revision
+	return work()
 }
 
 // error ends a promotion that could not be decided or done.
+//
+// Before anything is taken away the journal is written: a commit that was reported lost
+// may still be on its way to the catalog, and from then on it cannot be applied.
 func (e *Engine) error(ctx context.Context, o *opened, failure error) error {
+	if err := e.write(ctx, o, tiers.Change{}); err != nil {
+		if errors.Is(err, oci.ErrConflict) {
+			return errors.Join(failure, e.yield(ctx, o))
+		}
+		return errors.Join(failure, err)
+	}
 	if err := e.clear(ctx, o); err != nil {
 		return errors.Join(failure, err)
 	}
@@ -106,6 +126,21 @@ func (e *Engine) error(ctx context.Context, o *opened, failure error) error {
 	}
 	e.log.WarnContext(ctx, "promotion errored", "promotion", o.ID, "error", failure)
 	return e.end(ctx, o, Errored, tiers.Event{Type: tiers.EventErrored}, tiers.Change{Delete: []string{prefixOpen + o.ID}})
+}
+
+// yield ends the work on a promotion whose journal somebody else has written. The new
+// owner tidied up when it took over; what this replica has staged since, it takes away by
+// itself. If it was the commit after all that wrote the journal, there is nothing to take
+// away, and recover finishes it.
+func (e *Engine) yield(ctx context.Context, o *opened) error {
+	now, err := e.open(ctx, o.ID)
+	if err != nil {
+		return err
+	}
+	if now.State == Succeeded && now.Attempt == o.Attempt {
+		return nil
+	}
+	return e.clear(ctx, o)
 }
 
 // attempt decides and, if the policy allows, moves. It returns nil with o in a terminal
@@ -150,18 +185,21 @@ func (e *Engine) attempt(ctx context.Context, o *opened) error {
 	return m.commit(ctx)
 }
 
-// clear takes away what attempts before have staged and pinned.
+// clear takes away what the last attempt has staged and pinned. The attempts before it
+// were cleared when it began. It must be certain that the attempt is not committed and
+// cannot be any more.
 func (e *Engine) clear(ctx context.Context, o *opened) error {
+	if o.Attempt == 0 {
+		return nil
+	}
 	target, err := e.registry.Repository(o.To, o.Repository, o.RequestedBy)
 	if err != nil {
 		return err
 	}
-	if o.Attempt > 0 {
-		if err := target.Arrival(o.arrival()).Rollback(ctx); err != nil {
-			return err
-		}
+	if err := target.Arrival(o.arrival()).Rollback(ctx); err != nil {
+		return err
 	}
-	return e.registry.Unpin(ctx, o.ID)
+	return e.registry.Unpin(ctx, o.arrival())
 }
 
 // tidy ends what a promotion that succeeded leaves open: the marks of its arrival and its
@@ -178,7 +216,7 @@ func (e *Engine) tidy(ctx context.Context, o *opened) error {
 			return err
 		}
 	}
-	if err := e.registry.Unpin(ctx, o.ID); err != nil {
+	if err := e.registry.Unpin(ctx, o.arrival()); err != nil {
 		return err
 	}
 	_, err := e.registry.Catalog().Commit(ctx, tiers.Change{Delete: []string{prefixOpen + o.ID}})
@@ -216,43 +254,46 @@ func (e *Engine) recover(ctx context.Context, alone bool) error {
 	}
 	for _, record := range records {
 		id := strings.TrimPrefix(record.Key, prefixOpen)
-		e.mu.Lock()
-		_, mine := e.running[id]
-		e.mu.Unlock()
-		if mine {
+		if !e.claim(id) {
 			continue
 		}
-		if err := e.takeOver(ctx, id, alone); err != nil {
+		o, err := e.takeOver(ctx, id, alone)
+		switch {
+		case o != nil:
+			e.launch(o)
+			continue
+		case err != nil:
 			e.log.WarnContext(ctx, "promotion could not be taken over", "promotion", id, "error", err)
 		}
+		e.release(id)
 	}
 	return nil
 }
 
-// takeOver makes a promotion this replica's, if its owner gives no sign of life. The write
-// compares the journal's revision, so of two replicas one gets it, and a former owner that
-// still lives can write nothing more.
-func (e *Engine) takeOver(ctx context.Context, id string, alone bool) error {
+// takeOver makes a promotion this replica's, if its owner gives no sign of life; nil where
+// it stays the owner's. The write compares the journal's revision, so of two replicas one
+// gets it, and a former owner that still lives can commit nothing more.
+func (e *Engine) takeOver(ctx context.Context, id string, alone bool) (*opened, error) {
 	o, err := e.open(ctx, id)
 	if errors.Is(err, oci.ErrPromotionUnknown) {
 		_, err = e.registry.Catalog().Commit(ctx, tiers.Change{Delete: []string{prefixOpen + id}})
+		return nil, err
 	}
-	if err != nil || o == nil {
-		return err
+	if err != nil {
+		return nil, err
 	}
 	if o.Owner != "" && o.Owner != e.owner && !alone {
 		life, err := e.get(ctx, prefixReplica+o.Owner)
 		if err != nil || life.Revision != 0 {
-			return err
+			return nil, err
 		}
 	}
 	if !o.State.Terminal() {
 		o.Owner = e.owner
 		if err := e.write(ctx, o, tiers.Change{}); err != nil {
-			return err
+			return nil, err
 		}
 		e.log.InfoContext(ctx, "promotion is taken up", "promotion", id, "attempt", o.Attempt+1)
 	}
-	e.launch(o)
-	return nil
+	return o, nil
 }

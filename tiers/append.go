@@ -120,7 +120,7 @@ func (w *appender) known(ctx context.Context, r io.Reader, length int64) error {
 	for i := range parts {
 		// Even parts: a short one at the end would be a tail that has to be sent twice.
 		size := total/parts + boolInt(i < total%parts)
-		if err := w.putPart(ctx, body, size); err != nil {
+		if err := w.putPart(ctx, io.LimitReader(body, size), size); err != nil {
 			return err
 		}
 	}
@@ -134,7 +134,7 @@ func (w *appender) unknown(ctx context.Context, r io.Reader) error {
 	if err != nil {
 		return err
 	}
-	defer w.upload.repo.registry.release(buf)
+	defer func() { w.upload.repo.registry.release(buf) }()
 	before, err := w.readTail(ctx)
 	if err != nil {
 		return err
@@ -151,12 +151,17 @@ func (w *appender) unknown(ctx context.Context, r io.Reader) error {
 		if filled >= PartMin {
 			w.dropTail()
 			if err := w.putPart(ctx, bytes.NewReader(buf[:filled]), int64(filled)); err != nil {
+				buf = nil // a request that was given up may still read it: the next upload gets another
 				return err
 			}
 			filled = 0
 		}
 		if err != nil {
-			return w.putTail(ctx, buf[:filled])
+			if err := w.putTail(ctx, buf[:filled]); err != nil {
+				buf = nil
+				return err
+			}
+			return nil
 		}
 	}
 }

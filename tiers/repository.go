@@ -49,7 +49,7 @@ func (r *Repository) Writable(reference string) error {
 	case oci.IsDigest(reference):
 		sep = "@"
 	}
-	return fmt.Errorf("%w: tier %s takes nothing from clients, it is filled by promotion alone: push, sign or attach to %s/%s%s%s, then run: sluice promote HOST/%s/%s%s%s --to %s",
+	return fmt.Errorf("%w: tier %s takes nothing from clients, it is filled by promotion alone: push, sign or attach to HOST/%s/%s%s%s, then run: sluice promote HOST/%s/%s%s%s --to %s",
 		oci.ErrDenied, r.Tier.Name, first.Name, r.Name, sep, reference, r.Tier.From, r.Name, sep, reference, r.Tier.Name)
 }
 

@@ -38,17 +38,17 @@ func debian(name string) bool {
 	return false
 }
 
-// Sluice builds the command with the race detector and returns its path. It takes some
-// seconds, so share the result.
+// Sluice builds the command with the race detector into dir and returns its path. It takes
+// some seconds, so share the result.
 //
 // go test answers from its cache unless what a test opened has changed, and cannot see what
 // the go command reads here. So the folders of the sources are read first, and a change in
 // any of them runs the test again.
-func Sluice(tb testing.TB) string {
+func Sluice(tb testing.TB, dir string) string {
 	tb.Helper()
 	root := moduleRoot(tb)
-	for _, dir := range []string{"cmd", "server", "web", "promote", "tiers", "oci"} {
-		if err := observe(filepath.Join(root, dir)); err != nil {
+	for _, sources := range []string{"cmd", "server", "web", "promote", "tiers", "oci"} {
+		if err := observe(filepath.Join(root, sources)); err != nil {
 			tb.Fatal(err)
 		}
 	}
@@ -57,7 +57,7 @@ func Sluice(tb testing.TB) string {
 			tb.Fatal(err)
 		}
 	}
-	path := filepath.Join(tb.TempDir(), "sluice")
+	path := filepath.Join(dir, "sluice")
 	cmd := exec.CommandContext(tb.Context(), "go", "build", "-race", "-o", path, "./cmd/sluice")
 	cmd.Dir = root
 	if out, err := cmd.CombinedOutput(); err != nil {

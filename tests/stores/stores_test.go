@@ -27,6 +27,7 @@ func openBucket(t *testing.T, endpoint, access, secret string) *s3.Store {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { store.Close() })
 	if err := store.EnsureBucket(t.Context()); err != nil {
 		t.Fatal(err)
 	}

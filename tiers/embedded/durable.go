@@ -5,18 +5,16 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
+	"sync/atomic"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/versity/versitygw/backend"
 	"github.com/versity/versitygw/backend/posix"
-	"github.com/versity/versitygw/s3api/middlewares"
 	"github.com/versity/versitygw/s3response"
 )
 
@@ -34,6 +32,11 @@ type durable struct {
 	backend.Backend
 	root string // absolute path of the directory of buckets
 	sync func(path string) error
+
+	// broken is the first sync that failed. The kernel reports a failure once and then
+	// takes what it could not write for written, so nothing is acknowledged any more
+	// until a new start has read the disk again.
+	broken atomic.Pointer[error]
 }
 
 // syncPath makes a file, or the names in a directory, durable.
@@ -53,10 +56,19 @@ func (d *durable) finish(bucket, key string) error {
 	if !strings.HasPrefix(path, d.root+string(filepath.Separator)) {
 		return fmt.Errorf("sync %s/%s: outside the storage", bucket, key)
 	}
+	if broken := d.broken.Load(); broken != nil {
+		return *broken
+	}
 	for ; len(path) >= len(d.root); path = filepath.Dir(path) {
-		if err := d.sync(path); err != nil {
-			return fmt.Errorf("sync %s: %w", path, err)
+		err := d.sync(path)
+		if err == nil {
+			continue
 		}
+		err = fmt.Errorf("sync %s: %w", path, err)
+		if !errors.Is(err, fs.ErrNotExist) {
+			d.broken.CompareAndSwap(nil, &err)
+		}
+		return err
 	}
 	return nil
 }
@@ -134,56 +146,4 @@ func (d *durable) CompleteMultipartUpload(ctx context.Context, in *s3.CompleteMu
 		return out, version, err
 	}
 	return out, version, d.finish(*in.Bucket, *in.Key)
-}
-
-// whole makes a body that ends early an error: the storage would take it for a shorter
-// object. Bodies in signed chunks say themselves whether they are complete.
-func whole(body io.Reader, length *int64) io.Reader {
-	if _, chunked := body.(middlewares.ChecksumReader); chunked || body == nil || length == nil || *length == 0 {
-		return body
-	}
-	return &wholeReader{body: body, left: *length}
-}
-
-type wholeReader struct {
-	body io.Reader
-	left int64
-}
-
-// Read says io.EOF only after the announced number of bytes.
-func (r *wholeReader) Read(p []byte) (int, error) {
-	n, err := r.body.Read(p)
-	r.left -= int64(n)
-	if err == io.EOF && r.left > 0 {
-		return n, io.ErrUnexpectedEOF
-	}
-	return n, err
-}
-
-// recoverUploads gives uploads back the names they had before the server was killed while
-// it completed them. The storage marks an upload by a name that ends in .inprogress, and
-// never looks at one again that a crash has left so: the parts would be lost, though they
-// were acknowledged.
-func recoverUploads(root string) error {
-	marked, err := filepath.Glob(filepath.Join(escape(root), "*", posix.MetaTmpMultipartDir, "*", "*.inprogress"))
-	if err != nil {
-		return fmt.Errorf("look for interrupted uploads: %w", err)
-	}
-	for _, path := range marked {
-		id, _, _ := strings.Cut(filepath.Base(path), ".")
-		err := os.Rename(path, filepath.Join(filepath.Dir(path), id))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("recover interrupted upload: %w", err)
-		}
-	}
-	return nil
-}
-
-// escape takes the meaning from what Glob would take for a pattern.
-func escape(path string) string {
-	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
-}
-
-func isAddrInUse(err error) bool {
-	return errors.Is(err, syscall.EADDRINUSE) || (err != nil && strings.Contains(err.Error(), "address already in use"))
 }

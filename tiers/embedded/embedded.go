@@ -89,7 +89,7 @@ func (s *Servers) EtcdEndpoints() []string { return []string{s.etcd.endpoint} }
 
 // S3 says how to reach the S3 server, as the account that may do anything.
 func (s *Servers) S3() (endpoint, accessKey, secretKey, region string) {
-	return s.gateway.endpoint, s.gateway.credentials.AccessKey, s.gateway.credentials.SecretKey, region1
+	return s.gateway.endpoint, s.gateway.credentials.AccessKey, s.gateway.credentials.SecretKey, s3Region
 }
 
 // Done gives the error of a server that stopped by itself, after which the process had

@@ -75,10 +75,11 @@ func etcdConfig(cfg Config, client, peer string, log *zap.Logger) *embed.Config 
 	c.Name = "sluice"
 	c.Dir = filepath.Join(cfg.Dir, "etcd")
 	clients := []url.URL{{Scheme: "unix", Path: client}}
-	// There are no peers, and nobody may pretend to be one.
-	peers := []url.URL{{Scheme: "unix", Path: peer}}
 	c.ListenClientUrls, c.AdvertiseClientUrls = clients, clients
-	c.ListenPeerUrls, c.AdvertisePeerUrls = peers, peers
+	// There are no peers, and nobody may pretend to be one. etcd listens for them at the
+	// host of the URL only; with the path there it would take a socket open to all.
+	c.ListenPeerUrls = []url.URL{{Scheme: "unix", Host: peer}}
+	c.AdvertisePeerUrls = []url.URL{{Scheme: "unix", Host: "none"}}
 	c.InitialCluster = c.InitialClusterFromName(c.Name)
 	c.TickMs, c.ElectionMs = etcdTick, etcdElection
 	c.QuotaBackendBytes = etcdQuota

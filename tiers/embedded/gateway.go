@@ -7,8 +7,11 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"time"
 
+	"github.com/versity/versitygw/auth"
 	"github.com/versity/versitygw/backend/meta"
 	"github.com/versity/versitygw/backend/posix"
 	"github.com/versity/versitygw/embedgw"
@@ -18,7 +21,7 @@ import (
 )
 
 const (
-	region1 = "us-east-1" // the S3 server wants one; nothing hangs on it
+	s3Region = "us-east-1" // the S3 server wants one; nothing hangs on it
 
 	// portAttempts is how often another port is tried where one that was free is taken
 	// before the server has it.
@@ -141,7 +144,10 @@ func (g *gateway) run(ctx context.Context, root string, noSync bool, sync func(s
 func gatewayConfig(addr string, c credentials, listening func()) *embedgw.Config {
 	return &embedgw.Config{
 		RootUserAccess: c.AccessKey, RootUserSecret: c.SecretKey,
-		Region: region1, Ports: []string{addr},
+		IAMService: auth.NewIAMServiceSingle(auth.Account{
+			Access: c.AccessKey, Secret: c.SecretKey, Role: auth.RoleAdmin,
+		}),
+		Region: s3Region, Ports: []string{addr},
 		MaxConnections: maxConnections, MaxRequests: maxConnections, MultipartMaxParts: tiers.MaxParts,
 		Quiet: true, KeepAlive: true, DisableACLs: true,
 		S3Options: []s3api.Option{s3api.WithOnListen(listening)},
@@ -172,4 +178,9 @@ func (g *gateway) close() error {
 		return os.Chdir(g.cwd)
 	}
 	return nil
+}
+
+// isAddrInUse looks at the text too: the server passes on some errors as text only.
+func isAddrInUse(err error) bool {
+	return errors.Is(err, syscall.EADDRINUSE) || (err != nil && strings.Contains(err.Error(), "address already in use"))
 }

@@ -39,6 +39,9 @@ func (c *logCore) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zap
 
 // Write logs one entry.
 func (c *logCore) Write(entry zapcore.Entry, fields []zapcore.Field) error {
+	if ordinary(entry.Message) {
+		return nil
+	}
 	level := slog.LevelWarn
 	if entry.Level > zapcore.WarnLevel {
 		level = slog.LevelError
@@ -56,6 +59,22 @@ func (c *logCore) Write(entry zapcore.Entry, fields []zapcore.Field) error {
 	}
 	c.log.LogAttrs(context.Background(), level, entry.Message, attrs...)
 	return nil
+}
+
+// ordinary tells what a start prints that needs nobody's attention. Most of it is about a
+// server that others reach: here one program does, through a socket of its own, and etcd's
+// users are not used.
+func ordinary(message string) bool {
+	switch message {
+	case "Running http and grpc server on single port. This is not recommended for production.",
+		"simple token is not cryptographically signed",
+		// The first start looks for the version of a database that has none yet, and
+		// looks again some seconds later.
+		"Failed to detect schema version",
+		"failed to update storage version":
+		return true
+	}
+	return false
 }
 
 // Sync has nothing to do.

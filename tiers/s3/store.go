@@ -46,6 +46,7 @@ type Config struct {
 // Store is one bucket. Its methods may be called concurrently.
 type Store struct {
 	core     *minio.Core
+	conns    *http.Transport
 	bucket   string
 	region   string
 	endpoint string // scheme and host
@@ -79,10 +80,11 @@ func New(cfg Config) (*Store, error) {
 	if cfg.Region == "" {
 		cfg.Region = defaultRegion
 	}
+	conns := transport()
 	core, err := minio.NewCore(u.Host, &minio.Options{
 		Creds:      credentials.NewStaticV4(cfg.AccessKey, cfg.SecretKey, ""),
 		Secure:     u.Scheme == "https",
-		Transport:  transport(),
+		Transport:  conns,
 		Region:     cfg.Region,
 		MaxRetries: maxAttempts,
 	})
@@ -90,7 +92,7 @@ func New(cfg Config) (*Store, error) {
 		return nil, fmt.Errorf("s3 endpoint %s: %w", cfg.Endpoint, err)
 	}
 	return &Store{
-		core: core, bucket: cfg.Bucket, region: cfg.Region,
+		core: core, conns: conns, bucket: cfg.Bucket, region: cfg.Region,
 		endpoint: u.Scheme + "://" + strings.ToLower(u.Host),
 		access:   cfg.AccessKey, secret: cfg.SecretKey,
 		copyLimit: maxCopy, copyPart: 1 << 30,
@@ -114,6 +116,13 @@ func transport() *http.Transport {
 		ReadBufferSize:        64 << 10,
 		DisableCompression:    true,
 	}
+}
+
+// Close closes the connections that no request uses; those that one uses close with it. A
+// server that is about to stop does not wait for them then.
+func (s *Store) Close() error {
+	s.conns.CloseIdleConnections()
+	return nil
 }
 
 // String names the bucket for logs and errors; it holds no secret.

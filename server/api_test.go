@@ -1,0 +1,189 @@
+package server
+
+import (
+	"bytes"
+	"crypto"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"sluice.dev/sluice/promote"
+	"sluice.dev/sluice/promote/attest"
+	"sluice.dev/sluice/tests/apispec"
+)
+
+const testProvenance = "https://slsa.dev/provenance/v1"
+
+// apiFixture is a server with an engine, and a client that holds every answer against the
+// document.
+type apiFixture struct {
+	*fixture
+	engine *promote.Engine
+	client *http.Client
+	ci     crypto.Signer
+	ciPEM  string
+}
+
+func newAPI(t *testing.T, change func(*Config)) *apiFixture {
+	t.Helper()
+	a := &apiFixture{}
+	signers := map[string]crypto.Signer{}
+	for _, tier := range []string{"stable", "release"} {
+		signers[tier], _ = newSigner(t)
+	}
+	a.ci, a.ciPEM = newSigner(t)
+	a.fixture = newFixture(t, func(c *Config) {
+		engine, err := promote.New(promote.Config{Registry: c.Registry, Signers: signers, URL: "https://registry.example.com",
+			Log: slog.New(slog.DiscardHandler), Alone: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(engine.Close)
+		a.engine, c.Engine = engine, engine
+		if change != nil {
+			change(c)
+		}
+	})
+	for name, tiers := range map[string][2]string{"dev-to-stable": {"dev", "stable"}, "stable-to-release": {"stable", "release"}} {
+		if _, err := a.engine.SetPolicy(t.Context(), "setup", name, []byte(a.policy(name, tiers[0], tiers[1])), ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a.client = &http.Client{Transport: apispec.New(t).Wrap(t, nil)}
+	return a
+}
+
+func newSigner(t *testing.T) (crypto.Signer, string) {
+	t.Helper()
+	private, public, err := attest.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := attest.LoadPrivateKey(private, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signer, string(public)
+}
+
+// policy asks for provenance by ci.
+func (a *apiFixture) policy(name, from, to string) string {
+	pem, err := json.Marshal(a.ciPEM)
+	if err != nil {
+		a.Fatal(err)
+	}
+	return fmt.Sprintf(`apiVersion: sluice.dev/v1alpha1
+kind: TierPolicy
+metadata: {name: %s}
+spec:
+  from: %s
+  to: %s
+  authorities: [{name: ci, key: {pem: %s}}]
+  require:
+    - {name: built-by-ci, predicateTypes: ["%s"], from: {authorities: [ci]}}
+`, name, from, to, pem, testProvenance)
+}
+
+// call sends a request; an answer that is not as described fails the test.
+func (a *apiFixture) call(method, path, body string, headers ...string) reply {
+	a.Helper()
+	r, err := http.NewRequestWithContext(a.Context(), method, a.url+path, strings.NewReader(body))
+	if err != nil {
+		a.Fatal(err)
+	}
+	for i := 0; i < len(headers); i += 2 {
+		if headers[i] == "Host" {
+			r.Host = headers[i+1]
+		}
+		r.Header.Set(headers[i], headers[i+1])
+	}
+	if name, password, ok := strings.Cut(a.user, ":"); ok {
+		r.SetBasicAuth(name, password)
+	}
+	response, err := a.client.Do(r)
+	if err != nil {
+		a.Fatalf("%s %s: %v", method, path, err)
+	}
+	defer response.Body.Close()
+	data, err := io.ReadAll(response.Body)
+	return reply{response.StatusCode, response.Header, data, err}
+}
+
+func (a *apiFixture) post(path, body string, headers ...string) reply {
+	a.Helper()
+	return a.call("POST", path, body, append([]string{"Content-Type", "application/json"}, headers...)...)
+}
+
+// get wants 200 and decodes the answer into a T.
+func get[T any](a *apiFixture, path string) T {
+	a.Helper()
+	return decodeAnswer[T](a, a.want(a.call("GET", path, ""), 200, ""))
+}
+
+func decodeAnswer[T any](a *apiFixture, got reply) T {
+	a.Helper()
+	var v T
+	if err := json.Unmarshal(got.body, &v); err != nil {
+		a.Fatalf("%v: %s", err, got.body)
+	}
+	return v
+}
+
+// violationOf is the promotion in the detail of a 422.
+func violationOf(a *apiFixture, got reply) promote.Promotion {
+	a.Helper()
+	a.want(got, 422, "POLICY_VIOLATION")
+	e := decodeAnswer[struct {
+		Errors []struct{ Detail promote.Promotion }
+	}](a, got)
+	return e.Errors[0].Detail
+}
+
+func ask(repository, reference, from, to string) string {
+	body, err := json.Marshal(promote.Request{Repository: repository, Reference: reference, From: from, To: to})
+	if err != nil {
+		return err.Error() // and refused
+	}
+	return string(body)
+}
+
+// provenance attaches what the policies ask for to a manifest in dev.
+func (a *apiFixture) provenance(name string, subject digest.Digest) {
+	a.Helper()
+	repo, err := a.server.registry.Repository("dev", name, "ci")
+	if err != nil {
+		a.Fatal(err)
+	}
+	desc, err := repo.Resolve(a.Context(), subject.String())
+	if err != nil {
+		a.Fatal(err)
+	}
+	statement, err := attest.NewStatement(testProvenance, []byte(`{"buildDefinition":{}}`), "app", subject)
+	if err != nil {
+		a.Fatal(err)
+	}
+	bundle, err := attest.Sign(a.Context(), statement, a.ci)
+	if err != nil {
+		a.Fatal(err)
+	}
+	body, blobs, err := attest.BundleManifest(bundle, testProvenance, desc, time.Now())
+	if err != nil {
+		a.Fatal(err)
+	}
+	for _, b := range blobs {
+		if err := repo.Push(a.Context(), b.Descriptor, bytes.NewReader(b.Content)); err != nil {
+			a.Fatal(err)
+		}
+	}
+	if _, err := repo.PutManifest(a.Context(), digest.FromBytes(body).String(), "", ocispec.MediaTypeImageManifest, body); err != nil {
+		a.Fatal(err)
+	}
+}

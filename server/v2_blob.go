@@ -1,0 +1,187 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"sluice.dev/sluice/oci"
+	"sluice.dev/sluice/tiers"
+)
+
+const octetStream = "application/octet-stream"
+
+// getBlob answers "GET" and "HEAD /v2/<name>/blobs/<digest>", whole or in ranges
+// (RFC 9110, section 14).
+func (s *Server) getBlob(r v2Request) error {
+	d, err := oci.ParseDigest(r.route.ref)
+	if err != nil {
+		return err
+	}
+	ctx := r.Request().Context()
+	blob, err := r.repo.Blob(ctx, d)
+	if err != nil {
+		return err
+	}
+	content := &blobReader{ctx: ctx, blob: blob, header: r.Response().Header(), timeout: s.config.BodyTimeout,
+		control: http.NewResponseController(r.Response().Writer)}
+	defer content.close()
+	request := r.Request()
+	if request.Method == http.MethodGet && request.Header.Get("Range") == "" && request.Header.Get("If-None-Match") == "" {
+		// Most requests: a store that does not answer can still be reported as such.
+		if err := content.open(blob.Size); err != nil {
+			return err
+		}
+	}
+	r.describe(ocispec.Descriptor{MediaType: octetStream, Digest: d})
+	w := &rangeWriter{ResponseWriter: r.Response()}
+	http.ServeContent(w, request, "", time.Time{}, content)
+	if w.refused {
+		return fmt.Errorf("%w: %q of %d bytes", errRangeRefused, request.Header.Get("Range"), blob.Size)
+	}
+	if content.err != nil {
+		// Fewer bytes came than were announced: the connection must end, so that no
+		// client takes them for the blob.
+		return fmt.Errorf("read blob %s: %w", d, content.err)
+	}
+	return nil
+}
+
+// blobReader lets http.ServeContent seek in a blob: nothing is asked of the store until
+// the first byte is read.
+type blobReader struct {
+	ctx     context.Context // of the request; io.Reader has no place for it
+	blob    *tiers.Blob
+	header  http.Header // of the response
+	control *http.ResponseController
+	timeout time.Duration
+
+	offset int64 // where the next read begins
+	stream io.ReadCloser
+	at     int64 // where the stream stands
+	err    error // of the store
+}
+
+// Seek only remembers where to read.
+func (b *blobReader) Seek(offset int64, whence int) (int64, error) {
+	switch whence {
+	case io.SeekCurrent:
+		offset += b.offset
+	case io.SeekEnd:
+		offset += b.blob.Size
+	}
+	if offset < 0 {
+		return 0, errors.New("seek before the beginning")
+	}
+	b.offset = offset
+	return offset, nil
+}
+
+// Read gives the client time for what was read before: it is called again when that has
+// been taken.
+func (b *blobReader) Read(p []byte) (int, error) {
+	if b.err != nil {
+		return 0, b.err
+	}
+	if b.offset >= b.blob.Size {
+		return 0, io.EOF
+	}
+	_ = b.control.SetWriteDeadline(time.Now().Add(b.timeout)) // tests have writers without deadlines
+	if b.stream == nil || b.at != b.offset {
+		b.close()
+		if err := b.open(b.wanted()); err != nil {
+			return 0, err
+		}
+	}
+	n, err := b.stream.Read(p)
+	b.offset += int64(n)
+	b.at = b.offset
+	if err == io.EOF && b.offset < b.blob.Size {
+		err = nil // the end of the range; a stream that is cut has another error
+		b.close()
+	}
+	if err != nil && err != io.EOF {
+		b.err = err
+	}
+	return n, err
+}
+
+// wanted is how many bytes of the blob the response takes from here: ServeContent has
+// announced its length by then. Of several ranges it is more than one needs.
+func (b *blobReader) wanted() int64 {
+	rest := b.blob.Size - b.offset
+	if n, err := strconv.ParseInt(b.header.Get("Content-Length"), 10, 64); err == nil && n > 0 {
+		return min(n, rest)
+	}
+	return rest
+}
+
+func (b *blobReader) open(length int64) error {
+	if b.blob.Size == 0 {
+		return nil
+	}
+	stream, err := b.blob.Open(b.ctx, b.offset, length)
+	if err != nil {
+		b.err = err
+		return err
+	}
+	b.stream, b.at = stream, b.offset
+	return nil
+}
+
+func (b *blobReader) close() {
+	if b.stream != nil {
+		_ = b.stream.Close() // all that was needed of it was read
+		b.stream = nil
+	}
+}
+
+// rangeWriter keeps the plain text back with which http.ServeContent refuses a range.
+type rangeWriter struct {
+	http.ResponseWriter
+	refused bool
+}
+
+// WriteHeader passes every status but that one.
+func (w *rangeWriter) WriteHeader(status int) {
+	if w.refused = status == http.StatusRequestedRangeNotSatisfiable; !w.refused {
+		w.ResponseWriter.WriteHeader(status)
+	}
+}
+
+// Write drops the text.
+func (w *rangeWriter) Write(p []byte) (int, error) {
+	if w.refused {
+		return len(p), nil
+	}
+	return w.ResponseWriter.Write(p)
+}
+
+// deleteBlob answers "DELETE /v2/<name>/blobs/<digest>".
+func (s *Server) deleteBlob(r v2Request) error {
+	d, err := oci.ParseDigest(r.route.ref)
+	if err != nil {
+		return err
+	}
+	if err := r.repo.DeleteBlob(r.Request().Context(), d); err != nil {
+		if errors.Is(err, oci.ErrUnsupported) {
+			r.Response().Header().Set("Allow", "GET, HEAD")
+		}
+		return err
+	}
+	return r.NoContent(http.StatusAccepted)
+}
+
+// created answers a request that made a blob readable in the repository.
+func (r v2Request) created(d digest.Digest) error {
+	r.Response().Header().Set("Location", r.path("blobs", d.String()))
+	r.Response().Header().Set(headerDigest, d.String())
+	return r.NoContent(http.StatusCreated)
+}

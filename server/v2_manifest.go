@@ -1,0 +1,131 @@
+package server
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"sluice.dev/sluice/oci"
+)
+
+const (
+	headerDigest  = "Docker-Content-Digest"
+	headerSubject = "OCI-Subject"
+)
+
+// What caches may keep: content under its digest never changes, but only the caller may
+// have been allowed to read it; what a tag points at must be asked anew.
+const (
+	cacheForever = "private, max-age=31536000, immutable"
+	cacheAsk     = "private, no-cache"
+)
+
+// getManifest answers "GET" and "HEAD /v2/<name>/manifests/<reference>" with the manifest
+// as it was pushed. Accept is not looked at: the digest is of one type only.
+func (s *Server) getManifest(r v2Request) error {
+	ctx := r.Request().Context()
+	if r.Request().Method == http.MethodHead {
+		desc, err := r.repo.Resolve(ctx, r.route.ref)
+		if err != nil {
+			return err
+		}
+		r.describe(desc)
+		r.Response().Header().Set("Content-Length", strconv.FormatInt(desc.Size, 10))
+		r.Response().WriteHeader(http.StatusOK)
+		return nil
+	}
+	desc, body, err := r.repo.Manifest(ctx, r.route.ref)
+	if err != nil {
+		return err
+	}
+	r.describe(desc)
+	http.ServeContent(r.Response(), r.Request(), "", time.Time{}, bytes.NewReader(body))
+	return nil
+}
+
+// describe sets the headers that say what a body is.
+func (r v2Request) describe(desc ocispec.Descriptor) {
+	header := r.Response().Header()
+	header.Set("Content-Type", desc.MediaType)
+	header.Set(headerDigest, desc.Digest.String())
+	header.Set("ETag", `"`+desc.Digest.String()+`"`)
+	if oci.IsDigest(r.route.ref) {
+		header.Set("Cache-Control", cacheForever)
+	} else {
+		header.Set("Cache-Control", cacheAsk)
+	}
+}
+
+// putManifest answers "PUT /v2/<name>/manifests/<reference>". What the path and the query
+// say is checked before the body is read.
+func (s *Server) putManifest(r v2Request) error {
+	want, err := r.expectedDigest()
+	if err != nil {
+		return err
+	}
+	if err := limitBody(r, oci.MaxManifestSize); err != nil {
+		return err
+	}
+	body, err := io.ReadAll(r.Request().Body)
+	if err != nil {
+		return err
+	}
+	pushed, err := r.repo.PutManifest(r.Request().Context(), r.route.ref, want, r.Request().Header.Get("Content-Type"), body)
+	if err != nil {
+		return err
+	}
+	header := r.Response().Header()
+	header.Set("Location", r.path("manifests", pushed.Digest.String()))
+	header.Set(headerDigest, pushed.Digest.String())
+	if pushed.Subject != "" {
+		header.Set(headerSubject, pushed.Subject.String())
+	}
+	return r.NoContent(http.StatusCreated)
+}
+
+// expectedDigest is what the manifest must be, where the client says so: as the reference,
+// or as ?digest= beside a tag.
+func (r v2Request) expectedDigest() (digest.Digest, error) {
+	var want digest.Digest
+	if q := r.QueryParams(); q.Has("digest") {
+		d, err := oci.ParseDigest(q.Get("digest"))
+		if err != nil {
+			return "", err
+		}
+		want = d
+	}
+	if !oci.IsDigest(r.route.ref) {
+		return want, oci.CheckTag(r.route.ref)
+	}
+	d, err := oci.ParseDigest(r.route.ref)
+	if err == nil && want != "" && want != d {
+		err = fmt.Errorf("%w: the path says %s, the query %s", oci.ErrDigestInvalid, d, want)
+	}
+	return d, err
+}
+
+// deleteManifest answers "DELETE /v2/<name>/manifests/<reference>": of a tag, the tag
+// alone.
+func (s *Server) deleteManifest(r v2Request) error {
+	ctx := r.Request().Context()
+	if !oci.IsDigest(r.route.ref) {
+		if err := r.repo.DeleteTag(ctx, r.route.ref); err != nil {
+			return err
+		}
+		return r.NoContent(http.StatusAccepted)
+	}
+	d, err := oci.ParseDigest(r.route.ref)
+	if err != nil {
+		return err
+	}
+	if err := r.repo.DeleteManifest(ctx, d); err != nil {
+		return err
+	}
+	return r.NoContent(http.StatusAccepted)
+}

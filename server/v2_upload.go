@@ -1,0 +1,232 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"regexp"
+	"strconv"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"sluice.dev/sluice/oci"
+	"sluice.dev/sluice/tiers"
+)
+
+// cancelTimeout bounds the clean-up after an upload that failed as a whole.
+const cancelTimeout = 10 * time.Second
+
+// startUpload answers "POST /v2/<name>/blobs/uploads/": a mount, a whole blob, or a
+// session for one to come.
+func (s *Server) startUpload(r v2Request) error {
+	ctx, q := r.Request().Context(), r.QueryParams()
+	if q.Has("mount") {
+		d, err := oci.ParseDigest(q.Get("mount"))
+		if err != nil {
+			return err
+		}
+		ok, err := s.mount(r, q.Get("from"), d)
+		if err != nil {
+			return err
+		}
+		if ok {
+			return r.created(d)
+		}
+	}
+	if !q.Has("digest") {
+		u, err := r.repo.StartUpload(ctx)
+		if err != nil {
+			return err
+		}
+		r.describeUpload(u)
+		return r.NoContent(http.StatusAccepted)
+	}
+	d, err := oci.ParseDigest(q.Get("digest"))
+	if err != nil {
+		return err
+	}
+	if err := s.limitUpload(r, 0); err != nil {
+		return err
+	}
+	u, err := r.repo.StartUpload(ctx)
+	if err != nil {
+		return err
+	}
+	if err := u.Finish(ctx, r.Request().Body, -1, r.Request().ContentLength, d); err != nil {
+		// The client was never told of the session, so nobody would go on with it. One
+		// whose blob was recorded after all is not cancelled.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cancelTimeout)
+		defer cancel()
+		if err := u.Cancel(ctx); err != nil {
+			s.log.DebugContext(ctx, "an upload is left for garbage collection", "upload", u.ID, "error", err)
+		}
+		return err
+	}
+	return r.created(d)
+}
+
+// mount tries to link a blob of another repository. A source that the caller may not
+// read, or that cannot be, is as good as one that has not got the blob.
+func (s *Server) mount(r v2Request, from string, d digest.Digest) (bool, error) {
+	if from == "" {
+		return false, nil
+	}
+	source, err := s.open(r, from)
+	if err != nil {
+		return false, nil
+	}
+	if s.allow(r, ActionPull, source.Tier.Name, source.Name) != nil {
+		return false, nil
+	}
+	return r.repo.Mount(r.Request().Context(), source, d)
+}
+
+// appendUpload answers "PATCH /v2/<name>/blobs/uploads/<id>", streamed or with a
+// Content-Range.
+func (s *Server) appendUpload(r v2Request) error {
+	u, err := s.upload(r)
+	if err != nil {
+		return err
+	}
+	r.describeUpload(u) // also of a chunk that is refused: the client can go on from there
+	body, start, length, err := r.chunk()
+	if err != nil {
+		return err
+	}
+	if err := u.Append(r.Request().Context(), body, start, length); err != nil {
+		return err
+	}
+	r.describeUpload(u)
+	return r.NoContent(http.StatusAccepted)
+}
+
+// finishUpload answers "PUT /v2/<name>/blobs/uploads/<id>?digest=", with or without the
+// last bytes.
+func (s *Server) finishUpload(r v2Request) error {
+	d, err := oci.ParseDigest(r.QueryParam("digest"))
+	if err != nil {
+		return err
+	}
+	u, err := s.upload(r)
+	if err != nil {
+		return err
+	}
+	body, start, length, err := r.chunk()
+	if err != nil {
+		return err
+	}
+	if err := u.Finish(r.Request().Context(), body, start, length, d); err != nil {
+		if errors.Is(err, oci.ErrRangeInvalid) {
+			r.describeUpload(u)
+		}
+		return err
+	}
+	return r.created(d)
+}
+
+// uploadStatus answers "GET /v2/<name>/blobs/uploads/<id>".
+func (s *Server) uploadStatus(r v2Request) error {
+	u, err := s.upload(r)
+	if err != nil {
+		return err
+	}
+	if u.Done() != "" {
+		return fmt.Errorf("%w: %s has ended", oci.ErrUploadUnknown, u.ID)
+	}
+	r.describeUpload(u)
+	return r.NoContent(http.StatusNoContent)
+}
+
+// cancelUpload answers "DELETE /v2/<name>/blobs/uploads/<id>".
+func (s *Server) cancelUpload(r v2Request) error {
+	u, err := s.upload(r)
+	if err != nil {
+		return err
+	}
+	if err := u.Cancel(r.Request().Context()); err != nil {
+		return err
+	}
+	return r.NoContent(http.StatusNoContent)
+}
+
+// upload finds the session and bounds what the request may add to it.
+func (s *Server) upload(r v2Request) (*tiers.Upload, error) {
+	u, err := r.repo.Upload(r.Request().Context(), r.route.ref)
+	if err != nil {
+		return nil, err
+	}
+	if u.Done() != "" { // whatever the body is, none of it is taken
+		return u, nil
+	}
+	return u, s.limitUpload(r, u.Offset())
+}
+
+func (s *Server) limitUpload(r v2Request, offset int64) error {
+	if s.config.MaxBlobSize <= 0 {
+		return nil
+	}
+	return limitBody(r, max(0, s.config.MaxBlobSize-offset))
+}
+
+// describeUpload sets the headers that say where the upload is and how far it has come.
+func (r v2Request) describeUpload(u *tiers.Upload) {
+	header := r.Response().Header()
+	header.Set("Location", r.path("blobs", "uploads", u.ID))
+	header.Set("Range", "0-"+strconv.FormatInt(max(0, u.Offset()-1), 10)) // of nothing too, as its peers say
+	header.Set("Docker-Upload-UUID", u.ID)
+}
+
+// contentRange is what the spec gives chunks, without the unit of RFC 9110.
+var contentRange = regexp.MustCompile(`^([0-9]{1,18})-([0-9]{1,18})$`)
+
+// chunk is the body of the request with the offset at which it begins and its length;
+// either is negative where the client does not say.
+func (r v2Request) chunk() (body io.Reader, start, length int64, err error) {
+	request := r.Request()
+	body, length = request.Body, request.ContentLength
+	said := request.Header.Get("Content-Range")
+	if said == "" {
+		return body, -1, length, nil
+	}
+	m := contentRange.FindStringSubmatch(said)
+	if m == nil {
+		return nil, 0, 0, fmt.Errorf("%w: Content-Range %q is not start-end", oci.ErrRangeInvalid, said)
+	}
+	start, errStart := strconv.ParseInt(m[1], 10, 64)
+	end, errEnd := strconv.ParseInt(m[2], 10, 64)
+	if err := errors.Join(errStart, errEnd); err != nil {
+		return nil, 0, 0, fmt.Errorf("%w: Content-Range %q: %w", oci.ErrRangeInvalid, said, err)
+	}
+	size := end - start + 1
+	switch {
+	case size <= 0:
+		return nil, 0, 0, fmt.Errorf("%w: Content-Range %q ends before it begins", oci.ErrRangeInvalid, said)
+	case length >= 0 && length != size:
+		return nil, 0, 0, fmt.Errorf("%w: Content-Range %q holds %d bytes, the body %d", oci.ErrRangeInvalid, said, size, length)
+	case length < 0:
+		body = &exactBody{body: body, left: size}
+	}
+	return body, start, length, nil
+}
+
+// exactBody holds a body of unknown length to what its Content-Range said.
+type exactBody struct {
+	body io.Reader
+	left int64
+}
+
+// Read fails where the body is shorter or longer.
+func (b *exactBody) Read(p []byte) (int, error) {
+	n, err := b.body.Read(p)
+	b.left -= int64(n)
+	if b.left < 0 {
+		return 0, fmt.Errorf("%w: the body is longer than its Content-Range", oci.ErrSizeInvalid)
+	}
+	if err == io.EOF && b.left > 0 {
+		return n, fmt.Errorf("%w: the body is shorter than its Content-Range", oci.ErrSizeInvalid)
+	}
+	return n, err
+}
