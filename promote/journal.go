@@ -239,10 +239,11 @@ func (f Filter) selects(p Promotion) bool {
 	return (f.Repository == "" || f.Repository == p.Repository) && (f.To == "" || f.To == p.To) && (f.State == "" || f.State == p.State)
 }
 
-// Signs of life of a replica.
+// Signs of life of a replica. One that is taken for dead too early loses its promotions to
+// another and nothing else: its writes compare the journal.
 const (
-	lifeExpiry  = 10 * time.Second
-	lifeRenewal = 3 * time.Second
+	lifeExpiry  = 4 * time.Second // at the least; the catalog may keep it twice as long
+	lifeRenewal = time.Second
 )
 
 // alive tells the other replicas that what this one owns is being worked on.

@@ -223,7 +223,7 @@ func (e *Engine) tidy(ctx context.Context, o *opened) error {
 	return err
 }
 
-// Run takes up what was cut off, at once and then every few seconds, and gives the signs
+// Run takes up what was cut off, at once and then every second, and gives the signs
 // of life by which other replicas leave this one's work alone. It ends with ctx.
 func (e *Engine) Run(ctx context.Context) error {
 	first := true

@@ -190,7 +190,7 @@ func TestAuth(t *testing.T) {
 		{reader, "GET", "/v2/app/manifests/1", 404, "NAME_UNKNOWN", "dev, stable, release"},
 		{nobody, "GET", app, 403, "DENIED", ""},
 		{nobody, "GET", "/v2/_catalog", 403, "DENIED", ""},
-		{nobody, "PUT", "/v2/release/acme/app/manifests/1", 403, "DENIED", "nobody may not push"},
+		{nobody, "PUT", "/v2/release/acme/app/manifests/1", 403, "DENIED", "nobody may do nothing"},
 		{anonymous, "GET", app, 401, "UNAUTHORIZED", ""},
 		{anonymous, "GET", none, 401, "UNAUTHORIZED", ""},
 		{anonymous, "PUT", app, 401, "UNAUTHORIZED", ""},

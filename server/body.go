@@ -38,10 +38,16 @@ func (s *Server) guardBody(next echo.HandlerFunc) echo.HandlerFunc {
 		b := &clientBody{body: r.Body, control: control, timeout: s.config.BodyTimeout, limit: -1}
 		// Also for handlers that refuse without reading: net/http then reads the rest.
 		b.extend()
-		r.Body = b
+		// A copy: net/http looks at the body of its own request to know whether the client
+		// still waits to be told to send it.
+		guarded := r.WithContext(r.Context())
+		guarded.Body = b
+		c.SetRequest(guarded)
 		err := next(c)
 		if err != nil && b.err != nil {
-			return fmt.Errorf("%w (%w)", b.err, err)
+			// What became of it later does not count: when the connection fails, net/http
+			// also ends the context.
+			return fmt.Errorf("%w (%v)", b.err, err)
 		}
 		return err
 	}

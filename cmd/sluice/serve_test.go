@@ -176,7 +176,7 @@ func TestServeRefusesToStart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer taken.Close()
+	t.Cleanup(func() { taken.Close() })
 	dir := t.TempDir()
 	for name, tc := range map[string]struct {
 		args []string
@@ -190,6 +190,7 @@ func TestServeRefusesToStart(t *testing.T) {
 		"no secret there": {[]string{"--listen", "127.0.0.1:0", "--config", write(t, dir, "s3.yaml", "tiers: [{name: dev, push: true, s3: {endpoint: \"http://127.0.0.1:1\", accessKeyFile: none, secretKeyFile: none}}]")}, "s3.accessKeyFile"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			p := spawn(t, nil, append([]string{"serve", "--data", t.TempDir()}, tc.args...)...)
 			if code := p.wait(); code != exitFailed || !strings.Contains(p.stderr.String(), tc.want) {
 				t.Errorf("exit code %d, want %d and %q in\n%s", code, exitFailed, tc.want, &p.stderr)

@@ -1,0 +1,97 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"sluice.dev/sluice/oci"
+	"sluice.dev/sluice/tiers"
+)
+
+// brittle is a bucket whose streams break off after a number of bytes, or do not open.
+type brittle struct {
+	tiers.Bucket
+	after int64 // negative: does not open
+}
+
+func (b *brittle) Open(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
+	if b.after < 0 {
+		return nil, fmt.Errorf("dial 10.0.0.7: %w", oci.ErrUnavailable)
+	}
+	rc, err := b.Bucket.Open(ctx, key, offset, length)
+	if err != nil {
+		return nil, err
+	}
+	cut := io.MultiReader(io.LimitReader(rc, b.after), broken{})
+	return struct {
+		io.Reader
+		io.Closer
+	}{cut, rc}, nil
+}
+
+type broken struct{}
+
+func (broken) Read([]byte) (int, error) {
+	return 0, errors.Join(oci.ErrUnavailable, io.ErrUnexpectedEOF)
+}
+
+// TestBrokenStore must never give a client fewer bytes as if they were all.
+func TestBrokenStore(t *testing.T) {
+	var bucket *brittle
+	f := newFixture(t, func(c *Config) {
+		bucket = &brittle{Bucket: c.Registry.Tiers()[0].Bucket}
+		registry, err := tiers.New(t.Context(), tiers.Config{Catalog: c.Registry.Catalog(), Log: slog.New(slog.DiscardHandler),
+			Tiers: []tiers.Tier{{Name: "dev", Push: true, Bucket: bucket}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Registry = registry
+	})
+	content := random(100_000)
+	d := f.push("dev/app", content)
+	path := "/v2/dev/app/blobs/" + d.String()
+	for _, after := range []int64{0, 1, 4096, 99_999} {
+		bucket.after = after
+		for name, headers := range map[string][]string{"whole": nil, "range": {"Range", "bytes=0-99998"}, "ranges": {"Range", "bytes=0-49999,50000-99999"}} {
+			if after == 99_999 && name != "whole" {
+				continue // enough for the range
+			}
+			if got := f.do("GET", path, nil, headers...); got.err == nil {
+				t.Errorf("%s, cut after %d: the answer %d with %d bytes looks whole", name, after, got.status, len(got.body))
+			}
+		}
+	}
+	bucket.after = -1
+	got := f.want(f.do("GET", path, nil), 503, "UNAVAILABLE")
+	if got.header.Get("Retry-After") == "" || strings.Contains(string(got.body), "10.0.0.7") {
+		t.Errorf("got %s %v", got.body, got.header)
+	}
+	for _, name := range []string{"ETag", "Docker-Content-Digest", "Accept-Ranges"} {
+		if v := got.header.Get(name); v != "" {
+			t.Errorf("the error has %s %q", name, v)
+		}
+	}
+	f.want(f.do("HEAD", path, nil), 200, "") // needs nothing of the bucket
+}
+
+// TestClientThatDoesNotRead is cut off, so that it holds no connection to the store.
+func TestClientThatDoesNotRead(t *testing.T) {
+	f := newFixture(t, func(c *Config) { c.BodyTimeout = 300 * time.Millisecond })
+	content := random(33 << 20)
+	d := digest.FromString(content)
+	f.want(f.do("POST", "/v2/dev/app/blobs/uploads/?digest="+d.String(), strings.NewReader(content)), 201, "")
+	conn := f.dial()
+	fmt.Fprintf(conn, "GET /v2/dev/app/blobs/%s HTTP/1.1\r\nHost: localhost\r\n\r\n", d)
+	time.Sleep(time.Second)
+	if n, _ := io.Copy(io.Discard, conn); n >= int64(len(content)) {
+		t.Errorf("got all %d bytes", n)
+	}
+}
