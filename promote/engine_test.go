@@ -39,6 +39,7 @@ const (
 // gate is an engine over real stores, with a CI key that its policies trust.
 type gate struct {
 	*testing.T
+	config   tiers.Config // of registry; other processes have registries of their own
 	registry *tiers.Registry
 	engine   *promote.Engine
 	signers  map[string]crypto.Signer
@@ -61,14 +62,28 @@ func newKey(t *testing.T) (crypto.Signer, string) {
 }
 
 func newGate(t *testing.T, edit func(*tiers.Config)) *gate {
-	g := &gate{T: t, registry: stores.Registry(t, edit), signers: map[string]crypto.Signer{}}
+	t.Helper()
+	g := bareGate(t, edit)
+	g.setPolicy("dev-to-stable", "dev", "stable", "")
+	g.setPolicy("stable-to-release", "stable", "release", "")
+	return g
+}
+
+// bareGate has no policies.
+func bareGate(t *testing.T, edit func(*tiers.Config)) *gate {
+	t.Helper()
+	g := &gate{T: t, signers: map[string]crypto.Signer{}}
+	g.registry = stores.Registry(t, func(config *tiers.Config) {
+		if edit != nil {
+			edit(config)
+		}
+		g.config = *config
+	})
 	g.ci, g.ciPEM = newKey(t)
 	for _, tier := range []string{"stable", "release"} {
 		g.signers[tier], _ = newKey(t)
 	}
 	g.engine = g.start(true)
-	g.setPolicy("dev-to-stable", "dev", "stable", "")
-	g.setPolicy("stable-to-release", "stable", "release", "")
 	return g
 }
 

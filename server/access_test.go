@@ -121,12 +121,13 @@ func htpasswdFile(t *testing.T, users ...string) string {
 func newAuthFixture(t *testing.T, change func(*Config)) *fixture {
 	t.Helper()
 	auth, err := NewAuth(AuthConfig{
-		Htpasswd: htpasswdFile(t, "ci", "reader", "cleaner", "nobody", "other"),
+		Htpasswd: htpasswdFile(t, "ci", "reader", "cleaner", "nobody", "other", "blind"),
 		Grants: []Grant{
 			{Users: []string{"ci"}, Tiers: []string{"dev"}, Repositories: []string{"acme/**"}, Actions: []Action{ActionPull, ActionPush}},
 			{Users: []string{"ci", "reader"}, Tiers: []string{"stable", "release"}, Actions: []Action{ActionPull}},
 			{Users: []string{"other"}, Tiers: []string{"dev"}, Repositories: []string{"other/*", "acme/shared"}, Actions: []Action{ActionPull, ActionPush}},
 			{Users: []string{"cleaner"}, Actions: []Action{ActionPull, ActionDelete}},
+			{Users: []string{"blind"}, Actions: []Action{ActionPush}},
 			{Users: []string{Anonymous}, Tiers: []string{"release"}, Repositories: []string{"public/**"}, Actions: []Action{ActionPull}},
 		},
 	})
@@ -196,6 +197,8 @@ func TestAuth(t *testing.T) {
 		{anonymous, "PUT", app, 401, "UNAUTHORIZED", ""},
 		{anonymous, "GET", "/v2/release/public/app/manifests/1", 200, "", ""},
 		{anonymous, "GET", "/v2/release/acme/app/manifests/1", 401, "UNAUTHORIZED", ""},
+		{f.as("blind"), "PUT", "/v2/release/acme/app/manifests/.bad", 403, "DENIED", "sluice promote"},
+		{f.as("blind"), "GET", "/v2/release/acme/app/manifests/1", 403, "DENIED", "blind may not pull"},
 		{other, "GET", "/v2/dev/other/app/manifests/1", 404, "MANIFEST_UNKNOWN", ""},
 		{other, "GET", "/v2/dev/other/deep/app/manifests/1", 403, "DENIED", ""},
 		{cleaner, "PUT", app, 403, "DENIED", "cleaner may not push"},

@@ -78,10 +78,9 @@ func (b *clientBody) Read(p []byte) (int, error) {
 	switch {
 	case err == nil:
 	case err == io.EOF:
+		// From here on net/http watches, without a deadline, whether the client is still
+		// there; to set one again would look as if it had gone.
 		b.ended = true
-		// While the answer is made, the server watches whether the client is still there;
-		// a deadline left over would look as if it had gone.
-		_ = b.control.SetReadDeadline(time.Time{})
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		b.err = fmt.Errorf("%w: %v", errSlowClient, b.timeout)
 		return n, b.err

@@ -154,7 +154,18 @@ func (a reply) code() string {
 	return e.Errors[0].Code
 }
 
+// do sends a request that must be answered.
 func (f *fixture) do(method, path string, body io.Reader, headers ...string) reply {
+	f.Helper()
+	got := f.try(method, path, body, headers...)
+	if got.status == 0 {
+		f.Fatalf("%s %s: %v", method, path, got.err)
+	}
+	return got
+}
+
+// try sends a request; status is 0 where no answer came.
+func (f *fixture) try(method, path string, body io.Reader, headers ...string) reply {
 	f.Helper()
 	target := path
 	if !strings.HasPrefix(path, "http") {
@@ -178,7 +189,7 @@ func (f *fixture) do(method, path string, body io.Reader, headers ...string) rep
 	}
 	resp, err := http.DefaultClient.Do(r)
 	if err != nil {
-		f.Fatalf("%s %s: %v", method, path, err)
+		return reply{err: err}
 	}
 	defer resp.Body.Close()
 	data, err := io.ReadAll(resp.Body)

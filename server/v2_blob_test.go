@@ -64,10 +64,13 @@ func TestBrokenStore(t *testing.T) {
 			if after == 99_999 && name != "whole" {
 				continue // enough for the range
 			}
-			if got := f.do("GET", path, nil, headers...); got.err == nil {
+			if got := f.try("GET", path, nil, headers...); got.err == nil {
 				t.Errorf("%s, cut after %d: the answer %d with %d bytes looks whole", name, after, got.status, len(got.body))
 			}
 		}
+	}
+	if logs := f.logs.String(); !strings.Contains(logs, "read blob "+d.String()) {
+		t.Errorf("the cause is not in the log: %s", logs)
 	}
 	bucket.after = -1
 	got := f.want(f.do("GET", path, nil), 503, "UNAVAILABLE")

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"bytes"
 	"crypto/rand"
 	"fmt"
 	"io"
@@ -323,9 +322,8 @@ func TestBlobRanges(t *testing.T) {
 			t.Errorf("%s: got %s, want an envelope", tt.said, got.body)
 		}
 	}
-	got := f.do("GET", path, nil, "Range", "bytes=0-1,8-9")
-	if got.status != 206 || !bytes.Contains(got.body, []byte("\r\n01\r\n")) || !bytes.Contains(got.body, []byte("\r\n89\r\n")) {
-		t.Errorf("got %d %q", got.status, got.body)
+	if got := f.do("GET", path, nil, "Range", "bytes=0-1,8-9"); got.status != 200 || string(got.body) != content {
+		t.Errorf("several ranges: got %d %q, want all", got.status, got.body)
 	}
 	etag := f.want(f.do("HEAD", path, nil), 200, "").header.Get("ETag")
 	f.want(f.do("GET", path, nil, "If-None-Match", etag), 304, "")

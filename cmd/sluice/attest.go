@@ -12,7 +12,6 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
-	"oras.land/oras-go/v2/registry/remote/errcode"
 
 	"sluice.dev/sluice/oci"
 	"sluice.dev/sluice/promote/attest"
@@ -150,16 +149,6 @@ func (c *client) attach(ctx context.Context, repository string, bundle []byte, p
 		return "", err
 	}
 	return desc.Digest, nil
-}
-
-// denied takes what the registry said out of oras-go's error: it is the part that helps.
-func (c *client) denied(err error) error {
-	var answer *errcode.ErrorResponse
-	if !errors.As(err, &answer) || len(answer.Errors) == 0 {
-		return c.unreachable(err)
-	}
-	first := answer.Errors[0]
-	return &apiError{host: c.host, status: answer.StatusCode, code: first.Code, message: first.Message}
 }
 
 func (p *printer) attested(a attested) {

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 	"oras.land/oras-go/v2/registry/remote"
 	"oras.land/oras-go/v2/registry/remote/auth"
 	"oras.land/oras-go/v2/registry/remote/credentials"
+	"oras.land/oras-go/v2/registry/remote/errcode"
 )
 
 const (
@@ -56,17 +58,30 @@ func newClient(cmd *cobra.Command, c connection, host string) (*client, error) {
 		}
 		plain = isLoopback(name)
 	}
-	return dial(host, plain, c.insecure)
+	store, err := dockerCredentials()
+	if err != nil {
+		return nil, err
+	}
+	return dial(host, plain, c.insecure, store), nil
 }
 
-func dial(host string, plain, insecure bool) (*client, error) {
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: insecure}
-	transport.ResponseHeaderTimeout = headerTimeout
+// dockerCredentials are what docker login left. Whoever has no home has no credentials.
+func dockerCredentials() (credentials.Store, error) {
+	if _, err := os.UserHomeDir(); err != nil && os.Getenv("DOCKER_CONFIG") == "" {
+		return credentials.NewMemoryStore(), nil
+	}
 	store, err := credentials.NewStoreFromDocker(credentials.StoreOptions{})
 	if err != nil {
 		return nil, fmt.Errorf("docker's configuration: %w", err)
 	}
+	return store, nil
+}
+
+// dial makes a client of a host; it sends nothing yet.
+func dial(host string, plain, insecure bool, store credentials.Store) *client {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: insecure}
+	transport.ResponseHeaderTimeout = headerTimeout
 	return &client{
 		host: host, plain: plain,
 		auth: &auth.Client{
@@ -75,7 +90,7 @@ func dial(host string, plain, insecure bool) (*client, error) {
 			Credential: credentials.Credential(store),
 			Cache:      auth.NewCache(),
 		},
-	}, nil
+	}
 }
 
 // base is the server's URL.
@@ -117,6 +132,20 @@ func (e *apiError) Error() string {
 		text += fmt.Sprintf("; credentials come from docker's configuration: docker login %s", e.host)
 	}
 	return printable(text)
+}
+
+// denied takes what the registry said out of oras-go's error: it is the part that helps.
+// Answers to HEAD have no body, so there only the status speaks.
+func (c *client) denied(err error) error {
+	var answer *errcode.ErrorResponse
+	if !errors.As(err, &answer) {
+		return c.unreachable(err)
+	}
+	e := &apiError{host: c.host, status: answer.StatusCode, code: "UNKNOWN", message: http.StatusText(answer.StatusCode)}
+	if len(answer.Errors) > 0 {
+		e.code, e.message = answer.Errors[0].Code, answer.Errors[0].Message
+	}
+	return e
 }
 
 // get asks the API and decodes the answer.

@@ -13,17 +13,23 @@ import (
 	"sluice.dev/sluice/promote/policy"
 )
 
+// docker is a client of host with the credentials of docker's configuration.
+func docker(t *testing.T, host string) *client {
+	t.Helper()
+	store, err := dockerCredentials()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dial(host, true, false, store)
+}
+
 // answering is a client of a server that answers with handler.
 func answering(t *testing.T, handler http.HandlerFunc) *client {
 	t.Helper()
 	t.Setenv("DOCKER_CONFIG", t.TempDir())
 	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)
-	c, err := dial(strings.TrimPrefix(server.URL, "http://"), true, false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
+	return docker(t, strings.TrimPrefix(server.URL, "http://"))
 }
 
 func TestAPIErrors(t *testing.T) {
@@ -155,11 +161,7 @@ func TestCredentials(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("DOCKER_CONFIG", dir)
 	write(t, dir, "config.json", `{"auths":{"`+c.host+`":{"auth":"Y2k6c2VjcmV0"}}}`)
-	again, err := dial(c.host, true, false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := again.get(t.Context(), "/api/v1/tiers", nil, &map[string]any{}); err != nil {
+	if err := docker(t, c.host).get(t.Context(), "/api/v1/tiers", nil, &map[string]any{}); err != nil {
 		t.Errorf("with credentials: %v", err)
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
+	"oras.land/oras-go/v2/registry/remote/credentials"
 
 	"sluice.dev/sluice/oci"
 )
@@ -124,9 +125,7 @@ func (d *demo) startServer(ctx context.Context) error {
 	if d.server, err = start(ctx, cfg, slog.New(slog.NewTextHandler(d.log, nil))); err != nil {
 		return err
 	}
-	if d.client, err = dial(d.host(), true, false); err != nil {
-		return err
-	}
+	d.client = dial(d.host(), true, false, credentials.NewMemoryStore())
 	d.good("ready on %s in %s", d.server.url, time.Since(began).Round(10*time.Millisecond))
 	d.note("policies and a sample key for CI were written, as on any first start")
 	return nil

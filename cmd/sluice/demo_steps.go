@@ -145,6 +145,10 @@ func demoStatements(now time.Time) []demoStatement {
 
 func (d *demo) attestAll(ctx context.Context) error {
 	key := filepath.Join(d.dir, "data", "keys", "ci.key")
+	signer, err := readSigner(KeyConfig{File: key})
+	if err != nil {
+		return err
+	}
 	aliases := map[string]string{}
 	for _, a := range predicateAliases() {
 		aliases[a.name] = a.uri
@@ -159,14 +163,6 @@ func (d *demo) attestAll(ctx context.Context) error {
 			return err
 		}
 		d.command("sluice attest %s --type %s --predicate %s --key %s", d.ref("dev"), s.alias, file, key)
-		data, err := readLimited(key, maxKeySize)
-		if err != nil {
-			return err
-		}
-		signer, err := attest.LoadPrivateKey(data, nil)
-		if err != nil {
-			return err
-		}
 		predicate, err := readPredicate(file, nil)
 		if err != nil {
 			return err

@@ -36,7 +36,7 @@ func (c *client) resolve(ctx context.Context, ref oci.Reference) (ocispec.Descri
 	case errors.Is(err, errdef.ErrNotFound):
 		return ocispec.Descriptor{}, fmt.Errorf("%s: there is no such artifact", ref)
 	case err != nil:
-		return ocispec.Descriptor{}, fmt.Errorf("resolve %s: %w", ref, c.unreachable(err))
+		return ocispec.Descriptor{}, fmt.Errorf("resolve %s: %w", ref, c.denied(err))
 	}
 	if _, err := oci.ParseDigest(desc.Digest.String()); err != nil {
 		return ocispec.Descriptor{}, fmt.Errorf("resolve %s: %w", ref, err)

@@ -123,10 +123,8 @@ func TestSigningKeyWithPassword(t *testing.T) {
 	if _, err := readSigner(KeyConfig{File: file, PasswordFile: write(t, dir, "pw", "secret\n")}); err != nil {
 		t.Errorf("with its password: %v", err)
 	}
-	for _, password := range []string{"wrong", "\n"} {
-		if _, err := readSigner(KeyConfig{File: file, PasswordFile: write(t, dir, "pw", password)}); err == nil {
-			t.Errorf("it opens with %q", password)
-		}
+	if _, err := readSigner(KeyConfig{File: file, PasswordFile: write(t, dir, "pw", "\n")}); err == nil || !strings.Contains(err.Error(), "is empty") {
+		t.Errorf("an empty password file: %v", err)
 	}
 	t.Setenv("COSIGN_PASSWORD", "secret")
 	if _, err := loadSigningKey(file, strings.NewReader(""), os.Stderr); err != nil {

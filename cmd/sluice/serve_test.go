@@ -70,10 +70,7 @@ func pushSample(t *testing.T, host string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := dial(host, true, false)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := docker(t, host)
 	repo, err := c.repository("dev/acme/app")
 	if err != nil {
 		t.Fatal(err)
@@ -152,10 +149,7 @@ func promoteSample(t *testing.T, host string) {
 
 func verifySample(t *testing.T, host string) {
 	t.Helper()
-	c, err := dial(host, true, false)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := docker(t, host)
 	keys, err := c.publicKeys(t.Context())
 	if err != nil {
 		t.Fatal(err)
