@@ -100,7 +100,7 @@ func (b *blobReader) Read(p []byte) (int, error) {
 	if b.offset >= b.blob.Size {
 		return 0, io.EOF
 	}
-	_ = b.timeout // tests have writers without deadlines
+	_ = b.control.SetWriteDeadline(time.Now().Add(b.timeout)) // tests have writers without deadlines
 	if b.stream == nil || b.at != b.offset {
 		b.close()
 		if err := b.open(b.wanted()); err != nil {

@@ -117,7 +117,7 @@ const (
 )
 
 func (p *printer) style(style, text string) string {
-	if !p.colour || text == "" {
+	if !p.colour || style == "" || text == "" {
 		return text
 	}
 	return "\x1b[" + style + "m" + text + "\x1b[0m"
