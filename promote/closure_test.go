@@ -361,5 +361,5 @@ func TestIndexBomb(t *testing.T) {
 	if err != nil || p.State != promote.Succeeded || p.Moved.Manifests != oci.MaxIndexDepth+3 {
 		t.Fatalf("got %s, %+v, %v", p.State, p.Moved, err)
 	}
-	g.complete("stable", desc.Digest.String(), desc.Digest)
+	g.rose(true, desc)
 }

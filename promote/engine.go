@@ -23,11 +23,14 @@ const (
 	maxPolicies  = 64 // compiled policies that are kept
 )
 
+// LedgerSigner is the name of the ledger's key among a Config's Signers. No tier has it.
+const LedgerSigner = "ledger"
+
 // Config makes an Engine.
 type Config struct {
 	Registry *tiers.Registry
-	// Signers sign the summaries, by tier; every tier that is promoted to needs one, and
-	// no two may be the same key.
+	// Signers sign the summaries, by tier, and the ledger, under LedgerSigner. Every tier
+	// that is promoted to needs one, and no two may be the same key.
 	Signers map[string]crypto.Signer
 	// URL is the base URL of the registry, https://registry.example.com: verifier ids and
 	// resource URIs begin with it. It is configured, never taken from a request.
@@ -98,29 +101,40 @@ func New(config Config) (*Engine, error) {
 func loadSigners(config Config) (map[string]signer, error) {
 	signers := map[string]signer{}
 	byKey := map[string]string{}
-	for _, t := range config.Registry.Tiers() {
-		if t.From == "" {
-			continue
-		}
-		s := config.Signers[t.Name]
-		if s == nil {
-			return nil, fmt.Errorf("promote: tier %s has no key to sign summaries with", t.Name)
-		}
-		pem, err := attest.MarshalPublicKey(s.Public())
+	load := func(name string) error {
+		pem, err := attest.MarshalPublicKey(config.Signers[name].Public())
 		if err != nil {
-			return nil, fmt.Errorf("promote: key of tier %s: %w", t.Name, err)
+			return fmt.Errorf("promote: key of %s: %w", name, err)
 		}
 		key, err := attest.ParsePublicKey(pem)
 		if err != nil {
-			return nil, fmt.Errorf("promote: key of tier %s: %w", t.Name, err)
+			return fmt.Errorf("promote: key of %s: %w", name, err)
 		}
 		if other, ok := byKey[key.ID]; ok {
-			return nil, fmt.Errorf("promote: tiers %s and %s sign with the same key: a summary of one would pass for the other's", other, t.Name)
+			return fmt.Errorf("promote: %s and %s sign with the same key: what one signs would pass for the other's", other, name)
 		}
-		byKey[key.ID] = t.Name
-		signers[t.Name] = signer{Signer: s, key: key, pem: pem}
+		byKey[key.ID] = name
+		signers[name] = signer{Signer: config.Signers[name], key: key, pem: pem}
+		return nil
 	}
-	return signers, nil
+	for _, t := range config.Registry.Tiers() {
+		if t.Name == LedgerSigner {
+			return nil, fmt.Errorf("promote: no tier can be named %s, its key would be the ledger's", LedgerSigner)
+		}
+		if t.From == "" {
+			continue
+		}
+		if config.Signers[t.Name] == nil {
+			return nil, fmt.Errorf("promote: tier %s has no key to sign summaries with", t.Name)
+		}
+		if err := load(t.Name); err != nil {
+			return nil, err
+		}
+	}
+	if config.Signers[LedgerSigner] == nil {
+		return signers, nil
+	}
+	return signers, load(LedgerSigner)
 }
 
 // Close stops the work of this replica. What it has begun stays open in the journal, for
@@ -145,6 +159,9 @@ func (e *Engine) Keys() []PublicKey {
 		if s, ok := e.signers[t.Name]; ok {
 			keys = append(keys, PublicKey{Tier: t.Name, Use: "summary", KeyID: s.key.ID, VerifierID: e.verifierID(t.Name), PublicKey: string(s.pem)})
 		}
+	}
+	if s, ok := e.signers[LedgerSigner]; ok {
+		keys = append(keys, PublicKey{Use: "ledger", KeyID: s.key.ID, PublicKey: string(s.pem)})
 	}
 	return keys
 }

@@ -391,3 +391,19 @@ func TestPasswordFileIsReloaded(t *testing.T) {
 		t.Error("nobody was told of the broken file")
 	}
 }
+
+func FuzzParseHtpasswd(f *testing.F) {
+	f.Add([]byte("a:$2y$05$abcdefghijklmnopqrstuuu3yMpMYGJzzYVn8aVZt9Rzq9uJXvHkq\n# b\n"))
+	f.Add([]byte("a:b"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		hashes, err := parseHtpasswd(data)
+		if err != nil {
+			return
+		}
+		for name, hash := range hashes {
+			if _, err := bcrypt.Cost(hash); err != nil || name == "" || strings.ContainsAny(name, ": \t\r\n") {
+				t.Fatalf("%q: %q passed", name, hash)
+			}
+		}
+	})
+}

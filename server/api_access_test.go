@@ -47,11 +47,13 @@ func TestAPIAccess(t *testing.T) {
 		Grant{Users: []string{"ci"}, Tiers: []string{"dev"}, Actions: []Action{ActionPull, ActionPush}},
 		Grant{Users: []string{"manager"}, Repositories: acme, Actions: []Action{ActionPull, ActionPromote}},
 		Grant{Users: []string{"deploy"}, Tiers: []string{"stable", "release"}, Actions: []Action{ActionPull}},
+		Grant{Users: []string{"reader"}, Actions: []Action{ActionPull}},
 		Grant{Users: []string{"lawyer"}, Tiers: []string{"stable"}, Actions: []Action{ActionPolicy}},
 		Grant{Users: []string{"clerk"}, Repositories: acme, Actions: []Action{ActionPolicy}},
 	))
 	a.user = "ci:ci"
 	d := a.pushImage("dev/acme/app", "1.0", "layer", "")
+	a.pushImage("dev/acme/web", "1.0", "web", "")
 	a.pushImage("dev/beta/app", "1.0", "beta", "")
 	a.provenance("acme/app", d)
 	promotion, evaluation := ask("acme/app", "1.0", "dev", "stable"), ask("beta/app", "1.0", "dev", "stable")
@@ -63,6 +65,7 @@ func TestAPIAccess(t *testing.T) {
 	}{
 		{"", "POST", "/api/v1/promotions", promotion, 401},
 		{"ci", "POST", "/api/v1/promotions", promotion, 403},      // may not promote
+		{"reader", "POST", "/api/v1/promotions", promotion, 403},  // wherever it is to
 		{"lawyer", "POST", "/api/v1/promotions", promotion, 403},  // may not pull
 		{"deploy", "POST", "/api/v1/promotions", promotion, 403},  // may not pull in dev
 		{"deploy", "POST", "/api/v1/evaluations", promotion, 403}, // nor have it evaluated
@@ -71,6 +74,7 @@ func TestAPIAccess(t *testing.T) {
 		{"deploy", "POST", "/api/v1/promotions", ask("acme/app", "1.0", "nowhere", "stable"), 403}, // not even that there is none
 		{"ci", "POST", "/api/v1/evaluations", evaluation, 200},
 		{"manager", "POST", "/api/v1/promotions", promotion, 201},
+		{"manager", "POST", "/api/v1/promotions", ask("acme/web", "1.0", "dev", "stable"), 422},
 		{"", "GET", "/api/v1/promotions", "", 401},
 		{"nobody", "GET", "/api/v1/promotions", "", 403},
 		{"", "GET", "/api/v1/tiers", "", 401},
@@ -118,8 +122,8 @@ func TestAPIAccess(t *testing.T) {
 	a.listsAreFiltered()
 }
 
-// listsAreFiltered has each user look at what there is after one promotion of acme/app to
-// stable.
+// listsAreFiltered has each user look at what there is after acme/app rose to stable and
+// acme/web was refused.
 func (a *apiFixture) listsAreFiltered() {
 	a.Helper()
 	a.user = "ci:ci"
@@ -134,9 +138,9 @@ func (a *apiFixture) listsAreFiltered() {
 		promotions, status int // how many, and of asking for the one that is done
 		dev, stable        string
 	}{
-		"ci":      {1, 200, "acme/app beta/app", ""},
-		"manager": {1, 200, "acme/app", "acme/app"},
-		"deploy":  {1, 200, "", "acme/app"},
+		"ci":      {2, 200, "acme/app acme/web beta/app", ""},
+		"manager": {2, 200, "acme/app acme/web", "acme/app"},
+		"deploy":  {1, 200, "", "acme/app"}, // of the refusal it sees nothing
 		"lawyer":  {0, 404, "", ""},
 	} {
 		a.user = user + ":" + user

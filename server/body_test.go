@@ -87,6 +87,9 @@ func TestDeadlineEndsWithTheBody(t *testing.T) {
 		if _, err := io.Copy(io.Discard, c.Request().Body); err != nil {
 			return err
 		}
+		if _, err := c.Request().Body.Read(make([]byte, 1)); err != io.EOF { // as careful readers do
+			return err
+		}
 		select {
 		case <-c.Request().Context().Done():
 			return c.Request().Context().Err()

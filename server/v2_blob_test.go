@@ -43,18 +43,22 @@ func (broken) Read([]byte) (int, error) {
 	return 0, errors.Join(oci.ErrUnavailable, io.ErrUnexpectedEOF)
 }
 
-// TestBrokenStore must never give a client fewer bytes as if they were all.
-func TestBrokenStore(t *testing.T) {
-	var bucket *brittle
-	f := newFixture(t, func(c *Config) {
-		bucket = &brittle{Bucket: c.Registry.Tiers()[0].Bucket}
+// over puts wrap around the bucket of dev.
+func over(t *testing.T, wrap func(tiers.Bucket) tiers.Bucket) func(*Config) {
+	return func(c *Config) {
 		registry, err := tiers.New(t.Context(), tiers.Config{Catalog: c.Registry.Catalog(), Log: slog.New(slog.DiscardHandler),
-			Tiers: []tiers.Tier{{Name: "dev", Push: true, Bucket: bucket}}})
+			Tiers: []tiers.Tier{{Name: "dev", Push: true, Bucket: wrap(c.Registry.Tiers()[0].Bucket)}}})
 		if err != nil {
 			t.Fatal(err)
 		}
 		c.Registry = registry
-	})
+	}
+}
+
+// TestBrokenStore must never give a client fewer bytes as if they were all.
+func TestBrokenStore(t *testing.T) {
+	bucket := &brittle{}
+	f := newFixture(t, over(t, func(b tiers.Bucket) tiers.Bucket { bucket.Bucket = b; return bucket }))
 	content := random(100_000)
 	d := f.push("dev/app", content)
 	path := "/v2/dev/app/blobs/" + d.String()

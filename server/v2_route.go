@@ -80,7 +80,9 @@ func parseV2(path string) (v2Route, error) {
 	case "/_catalog":
 		return v2Route{kind: kindCatalog}, nil
 	}
-	rest = rest[1:]
+	if rest, ok = strings.CutPrefix(rest, "/"); !ok {
+		return v2Route{}, errRouteUnknown
+	}
 	if name, ok := strings.CutSuffix(rest, "/tags/list"); ok {
 		return v2Route{kind: kindTags, name: name}, nil
 	}

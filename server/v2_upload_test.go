@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"crypto/rand"
 	"fmt"
 	"io"
@@ -8,9 +9,13 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
+
+	"sluice.dev/sluice/oci"
+	"sluice.dev/sluice/tiers"
 )
 
 // begin opens an upload and returns its location.
@@ -336,5 +341,38 @@ func TestBlobRanges(t *testing.T) {
 	}
 	if http.DetectContentType([]byte("<html>")) == head.header.Get("Content-Type") || head.header.Get("X-Content-Type-Options") != "nosniff" {
 		t.Error("a blob could be taken for a page")
+	}
+}
+
+// forgetful stores an object and then says that it did not, once.
+type forgetful struct {
+	tiers.Bucket
+	armed atomic.Bool
+}
+
+func (b *forgetful) Put(ctx context.Context, key string, r io.Reader, size int64) error {
+	err := b.Bucket.Put(ctx, key, r, size)
+	if err == nil && b.armed.Swap(false) {
+		return fmt.Errorf("put %s: %w", key, oci.ErrUnavailable)
+	}
+	return err
+}
+
+// TestUploadAfterALostAnswer goes on, with other content of the same size, in a session
+// whose first PUT was stored although nobody knows. A blob must never get its bytes.
+func TestUploadAfterALostAnswer(t *testing.T) {
+	bucket := &forgetful{}
+	f := newFixture(t, over(t, func(b tiers.Bucket) tiers.Bucket { bucket.Bucket = b; return bucket }))
+	first, second := random(6<<20), random(6<<20)
+	for name, then := range map[string]string{"the same": first, "other content": second} {
+		at := f.begin("dev/app")
+		bucket.armed.Store(true)
+		f.want(f.do("PUT", at+"?digest="+digest.FromString(first).String(), strings.NewReader(first)), 503, "UNAVAILABLE")
+		f.want(f.do("PATCH", at, strings.NewReader(then)), 202, "")
+		if got := f.do("PUT", at+"?digest="+digest.FromString(then).String(), nil); got.status != 201 {
+			t.Errorf("%s: got %d %s", name, got.status, got.body)
+			continue
+		}
+		f.wantBlob("dev/app", then)
 	}
 }

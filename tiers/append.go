@@ -34,8 +34,10 @@ func (u *Upload) Append(ctx context.Context, r io.Reader, start, length int64) e
 		return err
 	}
 	u.cleanOld(ctx)
-	if u.state.NextTail != "" { // of a request that failed
-		u.state.Old = append(u.state.Old, u.state.NextTail)
+	u.retire()
+	if u.state.Whole { // a PUT that failed may have written the key, or may yet
+		u.state.Old = append(u.state.Old, u.state.Key)
+		u.state.Key, u.state.Whole = "blobs/"+u.repo.registry.NewID(), false
 	}
 	w := &appender{upload: u, state: u.state, hash: h}
 	w.state.NextTail = "blobs/" + u.repo.registry.NewID()
@@ -63,6 +65,14 @@ func (u *Upload) cleanOld(ctx context.Context) {
 		}
 	}
 	u.state.Old = left
+}
+
+// retire lets go of the tail that a request which failed may have written.
+func (u *Upload) retire() {
+	if u.state.NextTail != "" {
+		u.state.Old = append(u.state.Old, u.state.NextTail)
+		u.state.NextTail = ""
+	}
 }
 
 // appender is one request that writes to an upload.
@@ -141,11 +151,11 @@ func (w *appender) unknown(ctx context.Context, r io.Reader) error {
 	}
 	filled := copy(buf, before)
 	for {
-		n, err := io.ReadFull(r, buf[filled:])
+		n, err := fill(r, buf[filled:])
 		w.hash.Write(buf[filled : filled+n])
 		w.state.Offset += int64(n)
 		filled += n
-		if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		if err != nil && err != io.EOF {
 			return bodyError(err)
 		}
 		if filled >= PartMin {
@@ -164,6 +174,17 @@ func (w *appender) unknown(ctx context.Context, r io.Reader) error {
 			return nil
 		}
 	}
+}
+
+// fill reads until buf is full or r ends. io.ReadFull would call the end of a body
+// io.ErrUnexpectedEOF, which is what a body says that was cut off.
+func fill(r io.Reader, buf []byte) (n int, err error) {
+	for n < len(buf) && err == nil {
+		var read int
+		read, err = r.Read(buf[n:])
+		n += read
+	}
+	return n, err
 }
 
 // putPart sends the next part.

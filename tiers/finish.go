@@ -45,7 +45,9 @@ func (u *Upload) Finish(ctx context.Context, r io.Reader, start, length int64, w
 		return fmt.Errorf("upload %s: %w", u.ID, err)
 	}
 	if got != want {
-		if err := u.drop(ctx); err != nil {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
+		defer cancel()
+		if err := u.drop(ctx); err != nil && !errors.Is(err, oci.ErrRangeInvalid) { // out of range: another request has it now
 			u.repo.registry.log.WarnContext(ctx, "an upload with a wrong digest is left for garbage collection", "upload", u.ID, "error", err)
 		}
 		return fmt.Errorf("%w: the content is %s, not %s", oci.ErrDigestInvalid, got, want)
@@ -69,6 +71,7 @@ func (u *Upload) putWhole(ctx context.Context, r io.Reader, length int64, want d
 // newKey claims the session with a fresh key for an object that is written in one piece:
 // an earlier try may have written the former one.
 func (u *Upload) newKey(ctx context.Context, key string) error {
+	u.retire()
 	if u.state.Whole {
 		u.state.Old = append(u.state.Old, u.state.Key)
 	}
@@ -78,6 +81,7 @@ func (u *Upload) newKey(ctx context.Context, key string) error {
 
 // complete makes one object of what the requests so far have written.
 func (u *Upload) complete(ctx context.Context, want digest.Digest) (digest.Digest, error) {
+	u.retire()
 	if err := u.save(ctx); err != nil { // the claim: no other request writes from here on
 		return "", err
 	}
@@ -95,14 +99,23 @@ func (u *Upload) complete(ctx context.Context, want digest.Digest) (digest.Diges
 }
 
 // assemble ends the multipart upload. A tail with no part before it is the blob already,
-// under a key of its own.
+// under a key of its own; the session is told so only by the transaction that records the
+// blob, for until then a repeated request must find the tail as a tail.
 func (u *Upload) assemble(ctx context.Context) error {
 	bucket := u.repo.Tier.Bucket
 	if len(u.state.Parts) == 0 {
+		if u.state.S3ID != "" { // of a request that failed
+			if err := bucket.Abort(ctx, u.state.Key, u.state.S3ID); err != nil {
+				return err
+			}
+			u.state.S3ID = ""
+		}
 		if u.state.Tail != nil {
-			u.state.Old = append(u.state.Old, u.state.Key)
+			if u.state.Whole {
+				u.state.Old = append(u.state.Old, u.state.Key)
+			}
 			u.state.Key, u.state.Tail = u.state.Tail.Key, nil
-			return u.save(ctx)
+			return nil
 		}
 		if err := u.newKey(ctx, "blobs/"+u.repo.registry.NewID()); err != nil {
 			return err
@@ -117,8 +130,10 @@ func (u *Upload) assemble(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := bucket.Complete(ctx, u.state.Key, u.state.S3ID, u.state.Parts); err != nil {
+	if err := bucket.Complete(ctx, u.state.Key, u.state.S3ID, u.state.Parts); errors.Is(err, oci.ErrUploadUnknown) {
 		return err
+	} else if err != nil { // also what a store says while another request completes the same
+		return fmt.Errorf("%w: %w", oci.ErrUnavailable, err)
 	}
 	info, err := bucket.Stat(ctx, u.state.Key)
 	if err != nil {

@@ -34,13 +34,16 @@ type uploadRecord struct {
 	NextPart int      `json:"nextPart"`       // the first number that nobody has ever claimed
 	Tail     *tail    `json:"tail,omitempty"` // bytes behind the last part, too few to be one
 	NextTail string   `json:"nextTail,omitempty"`
-	Old      []string `json:"old,omitempty"` // former tails, to be deleted
+	Old      []string `json:"old,omitempty"` // former tails and keys, to be deleted
 	Offset   int64    `json:"offset"`
 	Hash     []byte   `json:"hash,omitempty"` // state of SHA-256 at Offset
 
 	// Done is the digest under which the upload ended; the record then only answers a
 	// client that asks again, and expires.
 	Done digest.Digest `json:"done,omitempty"`
+	// Dropped says that the objects are being removed: the session is over for everybody,
+	// and the record stays until they are gone.
+	Dropped bool `json:"dropped,omitempty"`
 }
 
 // tail is an object of its own, shorter than the least part.
@@ -101,7 +104,7 @@ func (r *Repository) Upload(ctx context.Context, id string) (*Upload, error) {
 	if err != nil {
 		return nil, err
 	}
-	if state.Tier != r.Tier.Name || state.Repository != r.Name || state.By != r.Actor {
+	if state.Dropped || state.Tier != r.Tier.Name || state.Repository != r.Name || state.By != r.Actor {
 		return nil, unknown
 	}
 	return &Upload{ID: id, repo: r, record: record, state: state}, nil
@@ -130,17 +133,19 @@ func (u *Upload) Cancel(ctx context.Context) error {
 	if u.state.Done != "" {
 		return fmt.Errorf("%w: %s has ended", oci.ErrUploadUnknown, u.ID)
 	}
-	// The claim first: a request that is still writing can no longer record anything.
-	if err := u.save(ctx); err != nil {
-		return err
-	}
 	return u.drop(ctx)
 }
 
 // drop removes the objects of the session and then the session, so that a failure in
-// between leaves the record that names them.
+// between leaves the record that names them. It first closes the session: a request that
+// is still writing can no longer record anything, and one that comes now could make a
+// blob of an object that is about to go.
 func (u *Upload) drop(ctx context.Context) error {
 	bucket := u.repo.Tier.Bucket
+	u.state.Dropped = true
+	if err := u.save(ctx); err != nil {
+		return err
+	}
 	if u.state.S3ID != "" {
 		if err := bucket.Abort(ctx, u.state.Key, u.state.S3ID); err != nil {
 			return fmt.Errorf("cancel upload %s: %w", u.ID, err)

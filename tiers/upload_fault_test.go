@@ -46,9 +46,7 @@ func TestUploadFaults(t *testing.T) {
 		"put":                  {},
 		"bytes":                chunks(3, 4),
 		"streamed":             {{size: 12, unknown: true}},
-		"parts":                chunks(2, 5*mib),
 		"parts and a tail":     {{size: 4}, {size: 5 * mib}, {size: 4}},
-		"streamed with a tail": {{size: 9 * mib, unknown: true}},
 	} {
 		data := dataFor(plan)
 		if len(plan) == 0 {

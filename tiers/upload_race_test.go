@@ -103,7 +103,7 @@ func dataFor(plan []chunk) []byte {
 func TestUploadRacingFinishes(t *testing.T) {
 	for name, plan := range finishes {
 		t.Run(name, func(t *testing.T) {
-			for range 5 {
+			for range 2 {
 				w := newWorld(t, nil)
 				data := dataFor(plan)
 				u := w.begun(data, plan)
