@@ -334,7 +334,7 @@ func TestLeftBounded(t *testing.T) {
 	config := g.blob([]byte(`{"os":"linux"}`), ocispec.MediaTypeImageConfig)
 	for i := range 130 {
 		g.manifest("", ocispec.MediaTypeImageManifest, ocispec.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest,
-			ArtifactType: fmt.Sprint("application/x", i, strings.Repeat("y", 40<<10)), Config: config, Layers: []ocispec.Descriptor{}, Subject: &image})
+			ArtifactType: fmt.Sprint("application/x", i, strings.Repeat("y", 12<<10)), Config: config, Layers: []ocispec.Descriptor{}, Subject: &image})
 	}
 	g.provenance(image)
 	p := g.promoteOK(request("1.0", "stable"))

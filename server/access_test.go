@@ -52,7 +52,7 @@ func TestPromotedTiersTakeNoWrites(t *testing.T) {
 			tests[i].name = tier + ": " + tests[i].name
 			tests[i].message = "dev/acme/app"
 		}
-		tests[0].message = "sluice promote HOST/"
+		tests[0].message = "sluice promote "
 		f.exchanges(t, tests)
 		got := f.want(f.do("GET", "/v2/"+tier+"/acme/app/manifests/1.0", nil), 200, "")
 		if got.header.Get("Docker-Content-Digest") != d.String() {

@@ -156,7 +156,7 @@ func (s *Server) renderError(err error, c echo.Context) {
 		c.Response().WriteHeader(r.status)
 		return
 	}
-	w := wireError{Code: r.code, Message: err.Error()}
+	w := wireError{Code: r.code, Message: s.message(err, c)}
 	if r.hidden {
 		w.Message = r.err.Error() + ", see the server's log for request " + requestID(c)
 	}
@@ -167,6 +167,17 @@ func (s *Server) renderError(err error, c echo.Context) {
 	if err := c.JSON(r.status, envelope{Errors: []wireError{w}}); err != nil {
 		s.log.DebugContext(c.Request().Context(), "an error was not delivered", "id", requestID(c), "error", err)
 	}
+}
+
+// message is the error as the client is told it: with the registry's name as the client
+// knows it, so that commands can be copied, and without the word for the code, which
+// clients print before it.
+func (s *Server) message(err error, c echo.Context) string {
+	text := strings.TrimPrefix(err.Error(), oci.ErrDenied.Error()+": ")
+	if host := c.Request().Host; s.config.Hosts[host] == "" {
+		text = strings.ReplaceAll(text, " HOST/", " "+host+"/")
+	}
+	return text
 }
 
 // translate turns the errors of the libraries that stand before the handlers into ours.

@@ -67,7 +67,7 @@ func (s *Server) recoverPanic(next echo.HandlerFunc) echo.HandlerFunc {
 				return
 			}
 			if failure, ok := cause.(error); ok && errors.Is(failure, http.ErrAbortHandler) {
-				panic(cause) // how net/http is told to cut the connection
+				panic(http.ErrAbortHandler) // how net/http is told to cut the connection
 			}
 			err = fmt.Errorf("panic: %v\n%s", cause, debug.Stack())
 		}()

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,18 +20,19 @@ import (
 // brittle is a bucket whose streams break off after a number of bytes, or do not open.
 type brittle struct {
 	tiers.Bucket
-	after int64 // negative: does not open
+	after atomic.Int64 // negative: does not open
 }
 
 func (b *brittle) Open(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
-	if b.after < 0 {
+	after := b.after.Load()
+	if after < 0 {
 		return nil, fmt.Errorf("dial 10.0.0.7: %w", oci.ErrUnavailable)
 	}
 	rc, err := b.Bucket.Open(ctx, key, offset, length)
 	if err != nil {
 		return nil, err
 	}
-	cut := io.MultiReader(io.LimitReader(rc, b.after), broken{})
+	cut := io.MultiReader(io.LimitReader(rc, after), broken{})
 	return struct {
 		io.Reader
 		io.Closer
@@ -63,7 +65,7 @@ func TestBrokenStore(t *testing.T) {
 	d := f.push("dev/app", content)
 	path := "/v2/dev/app/blobs/" + d.String()
 	for _, after := range []int64{0, 1, 4096, 99_999} {
-		bucket.after = after
+		bucket.after.Store(after)
 		for name, headers := range map[string][]string{"whole": nil, "range": {"Range", "bytes=0-99998"}, "ranges": {"Range", "bytes=0-49999,50000-99999"}} {
 			if after == 99_999 && name != "whole" {
 				continue // enough for the range
@@ -76,7 +78,7 @@ func TestBrokenStore(t *testing.T) {
 	if logs := f.logs.String(); !strings.Contains(logs, "read blob "+d.String()) {
 		t.Errorf("the cause is not in the log: %s", logs)
 	}
-	bucket.after = -1
+	bucket.after.Store(-1)
 	got := f.want(f.do("GET", path, nil), 503, "UNAVAILABLE")
 	if got.header.Get("Retry-After") == "" || strings.Contains(string(got.body), "10.0.0.7") {
 		t.Errorf("got %s %v", got.body, got.header)

@@ -27,7 +27,6 @@ const blobsPerStage = 40
 type Arrival struct {
 	ID   string
 	repo *Repository
-	next int // number of the next journal entry
 }
 
 // stagedRecord is the journal of one batch.
@@ -147,8 +146,7 @@ func (a *Arrival) batch(ctx context.Context, m Arriving, blobs, children []ocisp
 		change.If = append(change.If, Unchanged(record))
 		change.Put = append(change.Put, Put{Key: record.Key, Value: encode(LinkRecord{Size: b.Size, Pending: withID(pending, a.ID)})})
 	}
-	change.Put = append(change.Put, Put{Key: stagedPrefix(a.ID) + fmt.Sprintf("%06d", a.next), Value: encode(entry)})
-	a.next++
+	change.Put = append(change.Put, Put{Key: stagedPrefix(a.ID) + a.repo.registry.NewID(), Value: encode(entry)})
 	return change, nil
 }
 
@@ -201,9 +199,10 @@ func (a *Arrival) SetTag(ctx context.Context, change *Change, tag string, desc o
 }
 
 // Finish takes the marks off everything that was staged, once it is committed, and then
-// the commit record itself. Until then readers look that up; nothing else changes.
+// the commit record itself. Until then readers look that up; nothing else changes. The
+// error wraps oci.ErrConflict where something is staged that is not committed.
 func (a *Arrival) Finish(ctx context.Context) error {
-	return a.settle(ctx, func(change *Change, key string, record Record) error {
+	return a.settle(ctx, Present(committedKey(a.ID)), func(change *Change, key string, record Record) error {
 		value, err := unmark(record, a.ID)
 		if err == nil && value != nil {
 			change.If = append(change.If, Unchanged(record))
@@ -231,9 +230,10 @@ func unmark(record Record, id string) ([]byte, error) {
 }
 
 // Rollback takes away what was staged and is not committed. What another arrival has
-// staged as well stays with that one.
+// staged as well stays with that one. The error wraps oci.ErrConflict where it is
+// committed: then nothing is taken away.
 func (a *Arrival) Rollback(ctx context.Context) error {
-	return a.settle(ctx, func(change *Change, key string, record Record) error {
+	return a.settle(ctx, Absent(committedKey(a.ID)), func(change *Change, key string, record Record) error {
 		fields, err := decode[map[string]json.RawMessage](record)
 		if err != nil {
 			return err
@@ -260,8 +260,9 @@ func (a *Arrival) Rollback(ctx context.Context) error {
 }
 
 // settle walks the journal and lets edit change every record that a batch staged, a
-// transaction for each batch, and at last deletes the keys of last.
-func (a *Arrival) settle(ctx context.Context, edit func(*Change, string, Record) error, last []string) error {
+// transaction for each batch in which guard must hold, and at last deletes the keys of
+// last. Several may settle the same at once: a batch is settled by the first.
+func (a *Arrival) settle(ctx context.Context, guard Condition, edit func(*Change, string, Record) error, last []string) error {
 	r := a.repo.registry
 	for {
 		page, err := r.catalog.List(ctx, Query{Prefix: stagedPrefix(a.ID), Limit: 100})
@@ -272,7 +273,7 @@ func (a *Arrival) settle(ctx context.Context, edit func(*Change, string, Record)
 			break
 		}
 		for _, record := range page {
-			if err := Retry(ctx, func() error { return a.settleBatch(ctx, record, edit) }); err != nil {
+			if err := Retry(ctx, func() error { return a.settleBatch(ctx, record.Key, guard, edit) }); err != nil {
 				return fmt.Errorf("settle arrival %s: %w", a.ID, err)
 			}
 		}
@@ -284,8 +285,12 @@ func (a *Arrival) settle(ctx context.Context, edit func(*Change, string, Record)
 	return err
 }
 
-func (a *Arrival) settleBatch(ctx context.Context, journal Record, edit func(*Change, string, Record) error) error {
+func (a *Arrival) settleBatch(ctx context.Context, key string, guard Condition, edit func(*Change, string, Record) error) error {
 	t, name := a.repo.Tier, a.repo.Name
+	journal, err := a.repo.get(ctx, key)
+	if err != nil || journal.Revision == 0 {
+		return err
+	}
 	entry, err := decode[stagedRecord](journal)
 	if err != nil {
 		return err
@@ -310,7 +315,7 @@ func (a *Arrival) settleBatch(ctx context.Context, journal Record, edit func(*Ch
 	if err != nil {
 		return err
 	}
-	change := Change{Delete: []string{journal.Key}}
+	change := Change{If: []Condition{guard, Unchanged(journal)}, Delete: []string{journal.Key}}
 	for i, record := range records {
 		if record.Revision == 0 {
 			continue

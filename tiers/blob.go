@@ -43,11 +43,7 @@ func (r *Repository) Blob(ctx context.Context, d digest.Digest) (*Blob, error) {
 	if records[0].Revision == 0 || records[1].Revision == 0 {
 		return nil, unknown
 	}
-	link, err := decode[LinkRecord](records[0])
-	if err != nil {
-		return nil, err
-	}
-	if ok, err := r.registry.visible(ctx, link.Pending); err != nil || !ok {
+	if _, _, ok, err := seen[LinkRecord](ctx, r.registry, records[0]); err != nil || !ok {
 		if err == nil {
 			err = unknown
 		}
@@ -116,21 +112,27 @@ func (r *Repository) DeleteBlob(ctx context.Context, d digest.Digest) error {
 	if err := r.Writable(d.String()); err != nil {
 		return err
 	}
+	return Retry(ctx, func() error { return r.deleteBlob(ctx, d) })
+}
+
+func (r *Repository) deleteBlob(ctx context.Context, d digest.Digest) error {
 	blob, err := r.Blob(ctx, d)
 	if err != nil {
 		return err
 	}
 	refs := refPrefix(r.Tier.store, d) + r.Tier.Name + "/" + r.Name + "@"
+	if kept, err := r.prune(ctx, refs); err != nil {
+		return err
+	} else if kept {
+		return fmt.Errorf("%w: blob %s@%s belongs to a manifest: delete that first", oci.ErrUnsupported, r.FullName(), d)
+	}
 	_, err = r.registry.catalog.Commit(ctx, Change{
 		If:     []Condition{Present(linkKey(r.Tier.Name, r.Name, d)), None(refs)},
 		Delete: []string{linkKey(r.Tier.Name, r.Name, d)},
 		Put: []Put{r.registry.EventPut(Event{Type: EventBlobDeleted, Actor: r.Actor, Tier: r.Tier.Name, Repository: r.Name,
 			Digest: d, Store: r.Tier.store, Key: blob.key, Size: blob.Size})},
 	})
-	if hasConflict(err, refs) {
-		return fmt.Errorf("%w: blob %s@%s belongs to a manifest: delete that first", oci.ErrUnsupported, r.FullName(), d)
-	}
-	return err
+	return err // of a conflict the next try finds the reason
 }
 
 // Exists says whether the repository holds what desc names, as oras-go asks.

@@ -33,9 +33,22 @@ func (r *Repository) deleteManifest(ctx context.Context, d digest.Digest) error 
 	if err != nil {
 		return err
 	}
+	parents := refPrefix(r.Tier.store, d) + r.Tier.Name + "/" + r.Name + "@"
+	if kept, err := r.prune(ctx, parents); err != nil {
+		return err
+	} else if kept {
+		return fmt.Errorf("%w: manifest %s@%s belongs to an index: delete that first", oci.ErrUnsupported, r.FullName(), d)
+	}
 	evidence := Condition{}
 	if m.Subject != "" && oci.IsEvidence(m.ArtifactType) {
 		evidence = Absent(manifestKey(r.Tier.Name, r.Name, m.Subject))
+		subject, err := r.get(ctx, evidence.Key)
+		if err != nil {
+			return err
+		}
+		if subject.Revision != 0 {
+			return fmt.Errorf("%w: %s@%s is evidence about %s and goes only with it", oci.ErrUnsupported, r.FullName(), d, m.Subject)
+		}
 	}
 	tags, err := r.TagsOf(ctx, d)
 	if err != nil {
@@ -44,7 +57,7 @@ func (r *Repository) deleteManifest(ctx context.Context, d digest.Digest) error 
 	// The tags go first where they are too many for one transaction: a tag without its
 	// manifest must never be seen.
 	for len(tags) > tagsPerDelete {
-		if err := r.DeleteTag(ctx, tags[0]); err != nil && !isUnknown(err) {
+		if err := r.deleteTag(ctx, tags[0], d); err != nil && !isUnknown(err) {
 			return err
 		}
 		tags = tags[1:]
@@ -53,8 +66,8 @@ func (r *Repository) deleteManifest(ctx context.Context, d digest.Digest) error 
 	if err != nil {
 		return err
 	}
-	parents := refPrefix(r.Tier.store, d) + r.Tier.Name + "/" + r.Name + "@"
-	change := Change{If: []Condition{Unchanged(record), None(parents)}, Delete: append(refs, record.Key)}
+	change := Change{If: []Condition{Unchanged(record), None(parents)},
+		Delete: append(refs, record.Key, pushingKey(r.Tier.Name, r.Name, d))}
 	if evidence.Key != "" {
 		change.If = append(change.If, evidence)
 	}
@@ -70,18 +83,40 @@ func (r *Repository) deleteManifest(ctx context.Context, d digest.Digest) error 
 		r.registry.EventPut(Event{Type: EventManifestDeleted, Actor: r.Actor, Tier: r.Tier.Name, Repository: r.Name, Tags: tags,
 			Digest: d, MediaType: m.MediaType, ArtifactType: m.ArtifactType, Subject: m.Subject, Store: r.Tier.store, Size: m.Size}))
 	_, err = r.registry.catalog.Commit(ctx, change)
-	switch {
-	case hasConflict(err, parents):
-		return fmt.Errorf("%w: manifest %s@%s belongs to an index: delete that first", oci.ErrUnsupported, r.FullName(), d)
-	case evidence.Key != "" && hasConflict(err, evidence.Key):
-		return fmt.Errorf("%w: %s@%s is evidence about %s and goes only with it", oci.ErrUnsupported, r.FullName(), d, m.Subject)
+	return err // of a conflict the next try finds the reason
+}
+
+// prune looks at the references behind prefix that manifests of the repository hold. It
+// takes away those of manifests that do not exist, which a push that was cut off leaves,
+// and the deletion of a manifest with more than fit one transaction. It says whether any
+// other is left. Arrivals have no such marker: they come to tiers that clients do not
+// write to, so none is under way where anything is pruned.
+func (r *Repository) prune(ctx context.Context, prefix string) (kept bool, err error) {
+	records, err := r.registry.catalog.List(ctx, Query{Prefix: prefix, Limit: MaxPage})
+	if err != nil {
+		return false, err
 	}
-	return err
+	for _, record := range records {
+		d := digest.Digest(record.Key[len(prefix):])
+		manifest := manifestKey(r.Tier.Name, r.Name, d)
+		_, err := r.registry.catalog.Commit(ctx, Change{
+			// A push that is writing these references finds its marker gone and begins anew.
+			If:     []Condition{Absent(manifest)},
+			Delete: []string{record.Key, pushingKey(r.Tier.Name, r.Name, d)},
+		})
+		if hasConflict(err, manifest) {
+			return true, nil
+		}
+		if err != nil {
+			return false, err
+		}
+	}
+	return false, nil
 }
 
 // referencesOf lists the references of a manifest that go with it, in the order in which
 // a push writes them. Of a manifest with more than fit, the rest keeps its bytes until
-// garbage collection: taken later, they could be those of the same manifest pushed anew.
+// prune finds them or garbage collection does.
 func (r *Repository) referencesOf(ctx context.Context, d digest.Digest) ([]string, error) {
 	desc, body, err := r.Manifest(ctx, d.String())
 	if errors.Is(err, oci.ErrCorrupt) || errors.Is(err, oci.ErrObjectUnknown) {

@@ -45,14 +45,20 @@ func (u *Upload) Finish(ctx context.Context, r io.Reader, start, length int64, w
 		return fmt.Errorf("upload %s: %w", u.ID, err)
 	}
 	if got != want {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
-		defer cancel()
-		if err := u.drop(ctx); err != nil && !errors.Is(err, oci.ErrRangeInvalid) { // out of range: another request has it now
-			u.repo.registry.log.WarnContext(ctx, "an upload with a wrong digest is left for garbage collection", "upload", u.ID, "error", err)
-		}
+		u.abandon(ctx)
 		return fmt.Errorf("%w: the content is %s, not %s", oci.ErrDigestInvalid, got, want)
 	}
 	return u.recordBlob(ctx, want)
+}
+
+// abandon drops the session though the client may be gone. A session that another request
+// has claimed meanwhile is left to that one.
+func (u *Upload) abandon(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
+	defer cancel()
+	if err := u.drop(ctx); err != nil && !errors.Is(err, oci.ErrRangeInvalid) {
+		u.repo.registry.log.WarnContext(ctx, "an upload is left for garbage collection", "upload", u.ID, "error", err)
+	}
 }
 
 // putWhole sends a body that is the whole blob. The digest is known, so it names the key.

@@ -15,6 +15,7 @@ import (
 //	store/<store>/intent/<key>                           an object is about to be written
 //	tier/<tier>/repo/<repo>                              the repository; its revision is the generation
 //	tier/<tier>/manifest/<repo>@<digest>                 ManifestRecord
+//	tier/<tier>/pushing/<repo>@<digest>                  its references are being written, before itself
 //	tier/<tier>/tag/<repo>:<tag>                         TagRecord
 //	tier/<tier>/tagged/<repo>@<digest>/<tag>             the tags of a manifest
 //	tier/<tier>/referrer/<repo>@<subject>/<digest>       ReferrerRecord
@@ -22,7 +23,7 @@ import (
 //	tier/<tier>/link/<repo>@<digest>                     the repository may read the blob: LinkRecord
 //	upload/<id>                                          uploadRecord
 //	pinned/<promotion>/<ulid>                            what a batch of pins pinned
-//	staged/<arrival>/<n>                                 what a batch of an arrival staged
+//	staged/<arrival>/<ulid>                              what a batch of an arrival staged
 //	committed/<arrival>                                  everything it staged can be seen
 //	event/<ulid>                                         Event, not sealed yet
 //
@@ -60,6 +61,10 @@ func manifestPrefix(tier, repo string) string { return "tier/" + tier + "/manife
 
 func manifestKey(tier, repo string, d digest.Digest) string {
 	return manifestPrefix(tier, repo) + d.String()
+}
+
+func pushingKey(tier, repo string, d digest.Digest) string {
+	return "tier/" + tier + "/pushing/" + repo + "@" + d.String()
 }
 
 func tagPrefix(tier, repo string) string { return "tier/" + tier + "/tag/" + repo + ":" }

@@ -10,9 +10,14 @@ import (
 	"sluice.dev/sluice/oci"
 )
 
-// refsPerChange is how many references of a manifest go into one transaction. Each takes
-// up to two writes, and the last transaction needs room for the manifest itself.
-const refsPerChange = 50
+// Limits of the references of a manifest.
+const (
+	// Of one transaction: each takes up to two writes, and the last transaction needs
+	// room for the manifest itself.
+	refsPerChange = 50
+	// Of one manifest: more would not fit the transactions of an arrival.
+	maxReferences = 1500
+)
 
 // Pushed is what a push of a manifest made.
 type Pushed struct {
@@ -62,6 +67,9 @@ func (r *Repository) PutManifest(ctx context.Context, reference string, want dig
 		return Pushed{}, err
 	}
 	p.manifest, p.blobs = m, m.Blobs()
+	if n := len(p.blobs) + len(m.Children); n > maxReferences {
+		return Pushed{}, fmt.Errorf("%w: the manifest refers to %d blobs and manifests, at most %d are allowed", oci.ErrManifestInvalid, n, maxReferences)
+	}
 	p.desc = ocispec.Descriptor{MediaType: m.MediaType, Digest: want, Size: int64(len(body)), ArtifactType: m.ArtifactType, Annotations: m.Annotations}
 	if err := p.check(ctx); err != nil {
 		return Pushed{}, fmt.Errorf("push %s@%s: %w", r.FullName(), want, err)
@@ -140,7 +148,8 @@ func (p *push) checkBlobs(ctx context.Context) error {
 
 // store writes the body, then the references in batches where they are many, and with the
 // last batch the records that make the manifest seen. A crash in between leaves
-// references of a manifest that does not exist, which keep bytes and show nothing.
+// references of a manifest that does not exist, which keep bytes and show nothing; prune
+// takes them away where they stand in the way. A manifest that exists has its references.
 func (p *push) store(ctx context.Context, body []byte) error {
 	r := p.repo.registry
 	var err error
@@ -148,11 +157,17 @@ func (p *push) store(ctx context.Context, body []byte) error {
 		return err
 	}
 	err = Retry(ctx, func() error {
-		change, err := p.stageReferences(ctx)
+		record, err := p.repo.get(ctx, manifestKey(p.repo.Tier.Name, p.repo.Name, p.desc.Digest))
 		if err != nil {
-			return p.explain(err)
+			return err
 		}
-		if err := p.complete(ctx, &change); err != nil || len(change.Put) == 0 {
+		var change Change
+		if record.Revision == 0 {
+			if change, err = p.stageReferences(ctx); err != nil {
+				return p.explain(err)
+			}
+		}
+		if err := p.complete(ctx, &change, record); err != nil || len(change.Put) == 0 {
 			return err
 		}
 		_, err = r.catalog.Commit(ctx, change)
@@ -162,22 +177,36 @@ func (p *push) store(ctx context.Context, body []byte) error {
 	return err
 }
 
-// stageReferences writes all references but the last batch, which it returns. A DELETE of
-// the same manifest meanwhile takes away references from the first one on, so the first
-// of every batch tells whether its batch is still whole.
+// stageReferences writes all references but the last batch, which it returns. While they
+// are being written a marker stands, one for all who push the same manifest at once.
+// Whoever takes references of the manifest away deletes the marker too, and so does the
+// first of the pushers who is done, so as long as it is unchanged all batches are whole.
 func (p *push) stageReferences(ctx context.Context) (last Change, err error) {
 	refs := p.references()
-	var whole []Condition
-	for len(refs) > refsPerChange {
+	if len(refs) <= refsPerChange {
+		return mergeChanges(refs), nil
+	}
+	marker, err := p.repo.get(ctx, pushingKey(p.repo.Tier.Name, p.repo.Name, p.desc.Digest))
+	if err != nil {
+		return last, err
+	}
+	for ; len(refs) > refsPerChange; refs = refs[refsPerChange:] {
 		batch := mergeChanges(refs[:refsPerChange])
-		if _, err := p.repo.registry.catalog.Commit(ctx, batch); err != nil {
+		batch.If = append(batch.If, Unchanged(marker))
+		if marker.Revision == 0 {
+			batch.Put = append(batch.Put, Put{Key: marker.Key})
+		}
+		revision, err := p.repo.registry.catalog.Commit(ctx, batch)
+		if err != nil {
 			return last, err
 		}
-		whole = append(whole, Present(batch.Put[0].Key))
-		refs = refs[refsPerChange:]
+		if marker.Revision == 0 {
+			marker.Revision = revision
+		}
 	}
 	last = mergeChanges(refs)
-	last.If = append(last.If, whole...)
+	last.If = append(last.If, Unchanged(marker))
+	last.Delete = append(last.Delete, marker.Key)
 	return last, nil
 }
 
@@ -220,14 +249,10 @@ func mergeChanges(changes []Change) Change {
 	return merged
 }
 
-// complete adds to the last change what makes the manifest and its tag seen. A push that
-// would change nothing is left empty.
-func (p *push) complete(ctx context.Context, change *Change) error {
+// complete adds to the last change what makes the manifest and its tag seen. record is the
+// manifest's as it was read. A push that would change nothing is left empty.
+func (p *push) complete(ctx context.Context, change *Change, record Record) error {
 	t, name, d := p.repo.Tier, p.repo.Name, p.desc.Digest
-	record, err := p.repo.get(ctx, manifestKey(t.Name, name, d))
-	if err != nil {
-		return err
-	}
 	isNew := record.Revision == 0
 	previous, err := p.repo.setTag(ctx, change, p.tag, p.desc)
 	if err != nil {

@@ -12,6 +12,9 @@ import (
 
 // Push stores a manifest or blob that desc describes, as oras-go asks.
 func (r *Repository) Push(ctx context.Context, desc ocispec.Descriptor, content io.Reader) error {
+	if desc.Size < 0 {
+		return fmt.Errorf("push %s: %w: %d bytes", desc.Digest, oci.ErrSizeInvalid, desc.Size)
+	}
 	if oci.IsManifest(desc.MediaType) {
 		if desc.Size > oci.MaxManifestSize {
 			return fmt.Errorf("push %s: %w: at most %d bytes are allowed", desc.Digest, oci.ErrTooLarge, oci.MaxManifestSize)
@@ -27,5 +30,9 @@ func (r *Repository) Push(ctx context.Context, desc ocispec.Descriptor, content 
 	if err != nil {
 		return err
 	}
-	return u.Finish(ctx, content, -1, desc.Size, desc.Digest)
+	if err := u.Finish(ctx, content, -1, desc.Size, desc.Digest); err != nil {
+		u.abandon(ctx) // nobody else knows the session
+		return err
+	}
+	return nil
 }

@@ -59,6 +59,10 @@ type LinkRecord struct {
 	Pending []string `json:"pending,omitempty"`
 }
 
+func (m ManifestRecord) marks() []string { return m.Pending }
+func (r ReferrerRecord) marks() []string { return r.Pending }
+func (l LinkRecord) marks() []string     { return l.Pending }
+
 // intentRecord announces an object, so that nothing in a bucket is ever unaccounted for.
 type intentRecord struct {
 	For       string    `json:"for"` // manifest, summary, copy, record

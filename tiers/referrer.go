@@ -21,16 +21,11 @@ func (r *Repository) Referrers(ctx context.Context, subject digest.Digest, artif
 	}
 	page = make([]ocispec.Descriptor, 0, len(records))
 	for _, record := range records {
-		ref, err := decode[ReferrerRecord](record)
+		_, ref, ok, err := seen[ReferrerRecord](ctx, r.registry, record)
 		if err != nil {
 			return nil, "", err
 		}
-		if artifactType != "" && ref.ArtifactType != artifactType {
-			continue
-		}
-		if ok, err := r.registry.visible(ctx, ref.Pending); err != nil {
-			return nil, "", err
-		} else if !ok {
+		if !ok || artifactType != "" && ref.ArtifactType != artifactType {
 			continue
 		}
 		page = append(page, ocispec.Descriptor{

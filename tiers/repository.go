@@ -83,6 +83,28 @@ func (r *Registry) visible(ctx context.Context, pending []string) (bool, error) 
 	return false, nil
 }
 
+// seen decodes a record that promotions may have brought and says whether it can be seen.
+// A promotion that finishes takes the marks off its records and then the commit record
+// away. Where no commit record is found it may have come so far since record was read, so
+// the record must be the same still. The one that the answer is about is returned.
+func seen[T interface{ marks() []string }](ctx context.Context, r *Registry, record Record) (Record, T, bool, error) {
+	for {
+		v, err := decode[T](record)
+		if err != nil {
+			return record, v, false, err
+		}
+		ok, err := r.visible(ctx, v.marks())
+		if err != nil || ok {
+			return record, v, ok, err
+		}
+		again, err := r.catalog.Get(ctx, record.Key)
+		if err != nil || again[0].Revision == record.Revision || again[0].Revision == 0 {
+			return record, v, false, err
+		}
+		record = again[0]
+	}
+}
+
 // Resolve finds the manifest that a tag or digest names. The error wraps
 // oci.ErrManifestUnknown where there is none.
 func (r *Repository) Resolve(ctx context.Context, reference string) (ocispec.Descriptor, error) {
@@ -127,11 +149,7 @@ func (r *Repository) manifestRecord(ctx context.Context, d digest.Digest) (Recor
 	if record.Revision == 0 {
 		return record, ManifestRecord{}, fmt.Errorf("%w: %s@%s", oci.ErrManifestUnknown, r.FullName(), d)
 	}
-	m, err := decode[ManifestRecord](record)
-	if err != nil {
-		return record, m, err
-	}
-	ok, err := r.registry.visible(ctx, m.Pending)
+	record, m, ok, err := seen[ManifestRecord](ctx, r.registry, record)
 	if err == nil && !ok {
 		err = fmt.Errorf("%w: %s@%s", oci.ErrManifestUnknown, r.FullName(), d)
 	}
@@ -245,11 +263,7 @@ func (r *Repository) Manifests(ctx context.Context, last string, n int) (page []
 	}
 	page = make([]Listed, 0, len(records))
 	for _, record := range records {
-		m, err := decode[ManifestRecord](record)
-		if err != nil {
-			return nil, "", err
-		}
-		ok, err := r.registry.visible(ctx, m.Pending)
+		_, m, ok, err := seen[ManifestRecord](ctx, r.registry, record)
 		if err != nil {
 			return nil, "", err
 		}

@@ -99,9 +99,14 @@ func (r *Repository) DeleteTag(ctx context.Context, tag string) error {
 	if err := r.Writable(tag); err != nil {
 		return err
 	}
+	return r.deleteTag(ctx, tag, "")
+}
+
+// deleteTag removes a tag; where only is not empty, as long as it points there.
+func (r *Repository) deleteTag(ctx context.Context, tag string, only digest.Digest) error {
 	return Retry(ctx, func() error {
 		desc, err := r.resolveTag(ctx, tag)
-		if err != nil {
+		if err != nil || only != "" && desc.Digest != only {
 			return err
 		}
 		record, err := r.get(ctx, tagKey(r.Tier.Name, r.Name, tag))

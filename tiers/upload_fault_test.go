@@ -43,10 +43,10 @@ func eachFault(t *testing.T, prepare, flow func(w *world)) {
 // where it is told to, gets its blob whole, and nothing is left unaccounted for.
 func TestUploadFaults(t *testing.T) {
 	for name, plan := range map[string][]chunk{
-		"put":                  {},
-		"bytes":                chunks(3, 4),
-		"streamed":             {{size: 12, unknown: true}},
-		"parts and a tail":     {{size: 4}, {size: 5 * mib}, {size: 4}},
+		"put":              {},
+		"bytes":            chunks(3, 4),
+		"streamed":         {{size: 12, unknown: true}},
+		"parts and a tail": {{size: 4}, {size: 5 * mib}, {size: 4}},
 	} {
 		data := dataFor(plan)
 		if len(plan) == 0 {

@@ -311,6 +311,10 @@ func (a *auditor) tier(key string, r tiers.Record) {
 		} else if a.strict {
 			a.t.Errorf("%s is left over, hidden", key)
 		}
+	case "pushing":
+		if a.strict {
+			a.t.Errorf("%s is left over", key)
+		}
 	case "tag":
 		repo, tag, _ := strings.Cut(rest, ":")
 		d := fields(a.t, r)["digest"].(string)

@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"errors"
 	"io"
 
 	"github.com/versity/versitygw/s3api/middlewares"
@@ -26,7 +27,7 @@ type wholeReader struct {
 func (r *wholeReader) Read(p []byte) (int, error) {
 	n, err := r.body.Read(p)
 	r.left -= int64(n)
-	if err == io.EOF && r.left > 0 {
+	if (err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF)) && r.left > 0 {
 		return n, s3err.GetAPIError(s3err.ErrIncompleteBody)
 	}
 	return n, err

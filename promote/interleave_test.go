@@ -1,0 +1,258 @@
+package promote_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"sluice.dev/sluice/oci"
+	"sluice.dev/sluice/promote"
+	"sluice.dev/sluice/promote/policy"
+	"sluice.dev/sluice/tiers"
+)
+
+// dropReferrer takes evidence away although its subject is there, which no client can do:
+// a retention rule might.
+func (g *gate) dropReferrer(subject, referrer digest.Digest) {
+	g.Helper()
+	at := "@" + subject.String()
+	_, err := g.registry.Catalog().Commit(g.Context(), tiers.Change{
+		Delete: []string{"tier/dev/referrer/" + repository + at + "/" + referrer.String()},
+		Put:    []tiers.Put{{Key: "tier/dev/subject/" + repository + at, Value: []byte("{}")}},
+	})
+	if err != nil {
+		g.Fatal(err)
+	}
+}
+
+// What happens between the decision and its commit (CASES, Evidence 14).
+func TestInterleaved(t *testing.T) {
+	type world struct {
+		*gate
+		image, provenance ocispec.Descriptor
+	}
+	for name, c := range map[string]struct {
+		between func(w world)
+		request func(w world) promote.Request // nil: by tag 1.0
+		state   promote.State
+		err     error
+		check   func(w world, p promote.Promotion)
+	}{
+		"the tag moved": {
+			between: func(w world) { w.provenance = w.gate.provenance(w.gate.image("1.0", "two", nil)) },
+			state:   promote.Errored, err: oci.ErrConflict,
+		},
+		"the tag was deleted": {
+			between: func(w world) { w.must(w.repo("dev").DeleteTag(w.Context(), "1.0")) },
+			state:   promote.Errored, err: oci.ErrConflict,
+		},
+		"the artifact was deleted": {
+			between: func(w world) { w.must(w.repo("dev").DeleteManifest(w.Context(), w.image.Digest)) },
+			request: func(w world) promote.Request { return request(w.image.Digest.String(), "stable", "1.0") },
+			state:   promote.Errored, err: oci.ErrManifestUnknown,
+		},
+		"the evidence was deleted": {
+			between: func(w world) { w.dropReferrer(w.image.Digest, w.provenance.Digest) },
+			state:   promote.Failed,
+		},
+		"other evidence was deleted": {
+			between: func(w world) {
+				other := w.attest(w.image, testType, `{}`, w.ci)
+				w.dropReferrer(w.image.Digest, other.Digest)
+			},
+			state: promote.Succeeded,
+		},
+		"evidence came": {
+			between: func(w world) { w.attest(w.image, testType, `{}`, w.ci) },
+			state:   promote.Succeeded,
+		},
+		"the policy asks for more": {
+			between: func(w world) {
+				document := bytes.ReplaceAll(w.policyDocument("dev-to-stable", "dev", "stable", ""), []byte(provenanceType), []byte(testType))
+				_, err := w.engine.SetPolicy(w.Context(), "admin", "dev-to-stable", document, "")
+				w.must(err)
+			},
+			state: promote.Failed,
+			check: func(w world, p promote.Promotion) { w.decidedBy(p) },
+		},
+		"the policy asks for the same": {
+			between: func(w world) { w.setPolicy("dev-to-stable", "dev", "stable", `  repositories: ["acme/*"]`) },
+			state:   promote.Succeeded,
+			check:   func(w world, p promote.Promotion) { w.decidedBy(p) },
+		},
+		"another promotion set the tag": {
+			between: func(w world) {
+				other := w.gate.image("other", "other", nil)
+				w.gate.provenance(other)
+				w.promoteOK(request("other", "stable", "1.0"))
+			},
+			state: promote.Errored, err: oci.ErrTagImmutable,
+		},
+		"another promotion set the tag to the same": {
+			between: func(w world) { w.promoteOK(request(w.image.Digest.String(), "stable", "1.0")) },
+			state:   promote.Succeeded,
+		},
+		"another promotion moved the moving tag": {
+			between: func(w world) {
+				other := w.gate.image("other", "other", nil)
+				w.gate.provenance(other)
+				w.promoteOK(request("other", "stable", "latest"))
+			},
+			request: func(w world) promote.Request { return request("1.0", "stable", "latest") },
+			state:   promote.Succeeded,
+			check:   func(w world, p promote.Promotion) { w.complete("stable", "latest", w.image.Digest) },
+		},
+		"the policies of other tiers changed": {
+			between: func(w world) { w.setPolicy("stable-to-release", "stable", "release", `  repositories: ["x"]`) },
+			state:   promote.Succeeded,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := world{gate: newGate(t, nil)}
+			hooked, h := w.process(true)
+			w.image = w.gate.image("1.0", "one", nil)
+			w.provenance = w.gate.provenance(w.image)
+			r := request("1.0", "stable")
+			if c.request != nil {
+				r = c.request(w)
+			}
+			happened := false
+			h.before("committed/", func() { happened = true; c.between(w) })
+			p, _, err := hooked.engine.Promote(t.Context(), "manager", r)
+			if p.State != c.state || !errors.Is(err, c.err) || !happened {
+				t.Fatalf("got %s, %v (%s, %+v), between %v; want %s, %v", p.State, err, p.Error, p.Verdict, happened, c.state, c.err)
+			}
+			if c.state == promote.Succeeded {
+				w.complete("stable", w.image.Digest.String(), w.image.Digest)
+			} else if name != "another promotion set the tag" {
+				w.absent("stable", w.image.Digest, "1.0")
+			} else if desc, err := w.repo("stable").Resolve(t.Context(), "1.0"); err != nil || desc.Digest == w.image.Digest {
+				t.Errorf("the tag is %s, %v", desc.Digest, err)
+			}
+			if c.check != nil {
+				c.check(w, p)
+			}
+			w.ended(p)
+			w.noTraces()
+		})
+	}
+}
+
+// decidedBy checks that a verdict is of the policy in force now.
+func (g *gate) decidedBy(p promote.Promotion) {
+	g.Helper()
+	info, err := g.engine.Policy(g.Context(), "dev-to-stable")
+	if err != nil || p.Verdict == nil || p.Verdict.Policy != (policy.Identity{Name: info.Name, Digest: info.Digest}) {
+		g.Errorf("decided by %+v; in force is %s, %v", p.Verdict, info.Digest, err)
+	}
+}
+
+func (g *gate) must(err error) {
+	g.Helper()
+	if err != nil {
+		g.Fatal(err)
+	}
+}
+
+// ended checks that a promotion left one event, and that it says what the answer said.
+func (g *gate) ended(p promote.Promotion) {
+	g.Helper()
+	var found []string
+	for _, e := range g.events("promotion.") {
+		if e.Cause == p.ID {
+			found = append(found, string(e.Type))
+		}
+	}
+	want := map[promote.State]string{promote.Succeeded: "promotion.succeeded", promote.Failed: "promotion.failed", promote.Errored: "promotion.errored"}[p.State]
+	if len(found) != 1 || found[0] != want {
+		g.Errorf("events %v, want one %s", found, want)
+	}
+	kept, err := g.engine.Promotion(g.Context(), p.ID)
+	if err != nil || kept.State != p.State || kept.FinishedAt == nil || kept.FinishedAt.Before(kept.CreatedAt) {
+		g.Errorf("kept is %+v, %v", kept, err)
+	}
+}
+
+// Evidence under cosign's tag has no subject whose generation grows: the tag is compared.
+func TestInterleavedCosignTag(t *testing.T) {
+	for name, between := range map[string]func(g *gate, image ocispec.Descriptor) promote.State{
+		"deleted": func(g *gate, image ocispec.Descriptor) promote.State {
+			g.must(g.repo("dev").DeleteTag(g.Context(), cosignTag(image.Digest, ".att")))
+			return promote.Failed
+		},
+		"emptied": func(g *gate, image ocispec.Descriptor) promote.State {
+			g.att(image)
+			return promote.Failed
+		},
+		"extended": func(g *gate, image ocispec.Descriptor) promote.State {
+			g.att(image, g.envelope(image, provenanceType), g.envelope(image, testType))
+			return promote.Succeeded
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := newGate(t, nil)
+			hooked, h := g.process(true)
+			image := g.image("1.0", "one", nil)
+			g.att(image, g.envelope(image, provenanceType))
+			var want promote.State
+			h.before("committed/", func() { want = between(g, image) })
+			p, _, err := hooked.engine.Promote(t.Context(), "manager", request("1.0", "stable"))
+			if err != nil || p.State != want {
+				t.Fatalf("got %s, %v; want %s", p.State, err, want)
+			}
+			if want == promote.Succeeded {
+				now, err := g.repo("dev").Resolve(t.Context(), cosignTag(image.Digest, ".att"))
+				g.must(err)
+				g.complete("stable", cosignTag(image.Digest, ".att"), now.Digest)
+			}
+			g.ended(p)
+			g.noTraces()
+		})
+	}
+}
+
+// A basis that changes every time is given up, and says so.
+func TestInterleavedForEver(t *testing.T) {
+	g := newGate(t, nil)
+	hooked, h := g.process(true)
+	image := g.image("1.0", "one", nil)
+	g.provenance(image)
+	times := 0
+	var again func()
+	again = func() {
+		times++
+		g.setPolicy("dev-to-stable", "dev", "stable", fmt.Sprintf(`  repositories: ["**", "x%d"]`, times))
+		h.before("committed/", again)
+	}
+	h.before("committed/", again)
+	p, _, err := hooked.engine.Promote(t.Context(), "manager", request("1.0", "stable"))
+	if !errors.Is(err, oci.ErrConflict) || p.State != promote.Errored || !strings.Contains(p.Error, "changed") || times != 5 {
+		t.Fatalf("got %s, %v, %q after %d times", p.State, err, p.Error, times)
+	}
+	g.absent("stable", image.Digest, "1.0")
+	g.ended(p)
+	g.noTraces()
+	g.promoteOK(request("1.0", "stable"))
+}
+
+// What happens between the request and the work: the request's digest is the one that is
+// meant.
+func TestTagMovedBeforeWork(t *testing.T) {
+	g := newGate(t, nil)
+	hooked, h := g.process(true)
+	image := g.image("1.0", "one", nil)
+	g.provenance(image)
+	h.before("promotion-open/", func() { g.provenance(g.image("1.0", "two", nil)) })
+	p, created, err := hooked.engine.Promote(t.Context(), "manager", request("1.0", "stable"))
+	if !created || !errors.Is(err, oci.ErrConflict) || p.State != promote.Errored || p.Digest != image.Digest {
+		t.Fatalf("got %+v, %v, %v", p, created, err)
+	}
+	g.absent("stable", image.Digest, "1.0")
+	g.ended(p)
+	g.promoteOK(request("1.0", "stable"))
+}
