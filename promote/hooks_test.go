@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"testing"
 
 	"sluice.dev/sluice/tiers"
 )
@@ -156,10 +155,4 @@ func (g *gate) process(alone bool) (*gate, *hooks) {
 	other.registry = registry
 	other.engine = other.start(alone)
 	return &other, h
-}
-
-// newHooked is a gate whose own process is behind hooks.
-func newHooked(t *testing.T) (*gate, *hooks) {
-	t.Helper()
-	return newGate(t, nil).process(true)
 }

@@ -28,6 +28,9 @@ type move struct {
 	policy  *inForce
 	plan    *plan
 
+	// fence holds while the journal is this attempt's. Everything that is pinned and staged
+	// compares it: a former owner that comes back leaves nothing behind.
+	fence   tiers.Condition
 	arrival *tiers.Arrival
 	record  Record // all that moved, for the event
 	object  string // where the record is kept
@@ -68,19 +71,20 @@ type RecordTag struct {
 // bring copies what is missing above, hidden, and the summary with it.
 func (m *move) bring(ctx context.Context) error {
 	r := m.engine.registry
-	m.arrival = m.target.Arrival(m.o.arrival())
+	m.fence = tiers.Unchanged(m.o.record)
+	m.arrival = m.target.Arrival(m.o.arrival(), m.fence)
 	m.record = Record{Promotion: m.o.ID, Contents: []RecordContent{}, Manifests: []RecordManifest{}, Tags: []RecordTag{}}
 	fresh, err := m.fresh(ctx)
 	if err != nil {
 		return err
 	}
 	digests := m.plan.digests(fresh)
-	if err := r.Pin(ctx, m.source.Tier, digests, m.arrival.ID, true); errors.Is(err, oci.ErrConflict) {
+	if err := r.Pin(ctx, m.source.Tier, digests, m.arrival.ID, true, m.fence); errors.Is(err, oci.ErrConflict) {
 		return fmt.Errorf("%w: %w", errBasis, err)
 	} else if err != nil {
 		return err
 	}
-	if err := r.Pin(ctx, m.target.Tier, digests, m.arrival.ID, false); err != nil {
+	if err := r.Pin(ctx, m.target.Tier, digests, m.arrival.ID, false, m.fence); err != nil {
 		return err
 	}
 	if err := m.copy(ctx, digests); err != nil {
@@ -246,7 +250,7 @@ func (m *move) keepRecord(ctx context.Context) (tiers.Put, error) {
 	r, t := m.engine.registry, m.target.Tier
 	body := encode(m.record)
 	m.digest = digest.FromBytes(body)
-	if err := r.Pin(ctx, t, []digest.Digest{m.digest}, m.arrival.ID, false); err != nil {
+	if err := r.Pin(ctx, t, []digest.Digest{m.digest}, m.arrival.ID, false, m.fence); err != nil {
 		return tiers.Put{}, err
 	}
 	key, err := r.Store(ctx, t, m.digest, body, "record of promotion "+m.o.ID, m.o.RequestedBy)

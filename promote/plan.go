@@ -82,7 +82,6 @@ type planner struct {
 	seen   map[digest.Digest]int // depth of what was visited
 	// verified are the manifests that hold evidence which an authority signed.
 	verified map[digest.Digest]bool
-	looked   map[digest.Digest]bool // manifests of an index that may be platforms
 	rises    map[digest.Digest]bool // referrers that do
 	relied   map[string]bool        // keys of the records in plan.relied
 	unlisted int                    // referrers that stay behind and are not in plan.left
@@ -90,7 +89,7 @@ type planner struct {
 
 func (e *Engine) planner(source *tiers.Repository, basis tiers.Basis, pol *policy.Policy) *planner {
 	return &planner{engine: e, source: source, policy: pol, plan: &plan{basis: basis}, seen: map[digest.Digest]int{},
-		verified: map[digest.Digest]bool{}, looked: map[digest.Digest]bool{}, rises: map[digest.Digest]bool{}, relied: map[string]bool{}}
+		verified: map[digest.Digest]bool{}, rises: map[digest.Digest]bool{}, relied: map[string]bool{}}
 }
 
 // planFor makes the plan for what reference names now.
@@ -113,14 +112,11 @@ func (p *planner) root(ctx context.Context, desc ocispec.Descriptor) error {
 		return err
 	}
 	own := len(p.plan.nodes)
-	if err := p.findPlatforms(ctx, desc, 0); err != nil {
+	var err error
+	if p.plan.platforms, p.plan.evidence, err = platformsOf(ctx, p.source, desc, p.engine.registry.Now()); err != nil {
 		return err
 	}
-	subjects := []digest.Digest{desc.Digest}
-	for _, platform := range p.plan.platforms {
-		subjects = append(subjects, platform.Digest)
-	}
-	for _, subject := range subjects {
+	for _, subject := range subjectsOf(desc, p.plan.platforms) {
 		if err := p.findEvidence(ctx, subject); err != nil {
 			return err
 		}
@@ -148,7 +144,7 @@ func (p *planner) visit(ctx context.Context, desc ocispec.Descriptor) (depth int
 	if len(p.plan.nodes) >= maxManifests {
 		return 0, fmt.Errorf("%w: more than %d manifests belong to the artifact", oci.ErrTooLarge, maxManifests)
 	}
-	m, err := p.read(ctx, desc)
+	m, err := readManifest(ctx, p.source, desc)
 	if err != nil {
 		return 0, err
 	}
@@ -171,68 +167,6 @@ func (p *planner) add(desc ocispec.Descriptor, m *oci.Manifest, depth int) {
 	p.plan.nodes = append(p.plan.nodes, node{desc: ocispec.Descriptor{MediaType: m.MediaType, Digest: desc.Digest, Size: desc.Size}, manifest: m, depth: depth})
 }
 
-// read reads and parses one manifest; its bytes are what the digest says.
-func (p *planner) read(ctx context.Context, desc ocispec.Descriptor) (*oci.Manifest, error) {
-	body, err := attest.Read(ctx, p.source, desc, oci.MaxManifestSize)
-	if err != nil {
-		return nil, err
-	}
-	return oci.ParseManifest(desc.MediaType, body)
-}
-
-// findPlatforms collects the images of an index that need evidence of their own. What is
-// exempt is so by content: manifests that hold in-toto statements and nothing else.
-func (p *planner) findPlatforms(ctx context.Context, desc ocispec.Descriptor, level int) error {
-	if !oci.IsIndex(desc.MediaType) || level > oci.MaxIndexDepth {
-		return nil
-	}
-	m := p.node(desc.Digest)
-	for _, child := range m.manifest.Children {
-		// An index may name one manifest a thousand times, and so may the indexes in it.
-		if p.looked[child.Digest] {
-			continue
-		}
-		p.looked[child.Digest] = true
-		if oci.IsIndex(child.MediaType) {
-			if err := p.findPlatforms(ctx, child, level+1); err != nil {
-				return err
-			}
-			continue
-		}
-		found, only, err := attest.FindUnsigned(ctx, p.source, child, attest.Limits{})
-		if err != nil {
-			return err
-		}
-		for _, attachment := range found {
-			p.plan.evidence = append(p.plan.evidence, attest.Verify(attachment, child.Digest, nil, p.engine.registry.Now()))
-		}
-		if !only {
-			p.plan.platforms = append(p.plan.platforms, policy.Platform{Digest: child.Digest, Name: platformName(child)})
-		}
-	}
-	return nil
-}
-
-func (p *planner) node(d digest.Digest) node {
-	for _, n := range p.plan.nodes {
-		if n.desc.Digest == d {
-			return n
-		}
-	}
-	return node{manifest: &oci.Manifest{}}
-}
-
-func platformName(desc ocispec.Descriptor) string {
-	if desc.Platform == nil {
-		return "unknown"
-	}
-	parts := []string{desc.Platform.OS, desc.Platform.Architecture}
-	if desc.Platform.Variant != "" {
-		parts = append(parts, desc.Platform.Variant)
-	}
-	return strings.Join(parts, "/")
-}
-
 // findEvidence reads and verifies what is attached to subject. What it relies on is read
 // first: evidence that goes while it is being read is noticed at the commit.
 func (p *planner) findEvidence(ctx context.Context, subject digest.Digest) error {
@@ -246,7 +180,7 @@ func (p *planner) findEvidence(ctx context.Context, subject digest.Digest) error
 			return err
 		}
 	}
-	evidence, err := p.engine.evidence(ctx, p.source, subject, authorities(p.policy))
+	evidence, err := attachedTo(ctx, p.source, subject, authorities(p.policy), p.engine.registry.Now())
 	if err != nil {
 		return err
 	}

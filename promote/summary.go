@@ -90,7 +90,7 @@ func (m *move) store(ctx context.Context, contents []attest.Blob) error {
 		digests = append(digests, c.Descriptor.Digest)
 	}
 	r := m.engine.registry
-	if err := r.Pin(ctx, m.target.Tier, digests, m.arrival.ID, false); err != nil {
+	if err := r.Pin(ctx, m.target.Tier, digests, m.arrival.ID, false, m.fence); err != nil {
 		return err
 	}
 	for _, c := range contents {

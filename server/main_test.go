@@ -94,6 +94,7 @@ func registryOver(t *testing.T, prefix string, push bool) *tiers.Registry {
 		if err != nil {
 			t.Fatal(err)
 		}
+		t.Cleanup(func() { store.Close() })
 		if err := store.EnsureBucket(t.Context()); err != nil {
 			t.Fatal(err)
 		}

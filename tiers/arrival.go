@@ -25,8 +25,9 @@ const blobsPerStage = 40
 // staged, so both find it after a crash. An id is used once: a second try to bring the
 // same is another arrival.
 type Arrival struct {
-	ID   string
-	repo *Repository
+	ID    string
+	repo  *Repository
+	fence []Condition
 }
 
 // stagedRecord is the journal of one batch.
@@ -44,8 +45,11 @@ type Arriving struct {
 	Depth      int
 }
 
-// Arrival opens the arrival with the given id.
-func (r *Repository) Arrival(id string) *Arrival { return &Arrival{ID: id, repo: r} }
+// Arrival opens the arrival with the given id. Nothing is staged unless fence holds in the
+// same transaction: whoever has lost the right to bring something stages no more of it.
+func (r *Repository) Arrival(id string, fence ...Condition) *Arrival {
+	return &Arrival{ID: id, repo: r, fence: fence}
+}
 
 func stagedPrefix(id string) string { return "staged/" + id + "/" }
 
@@ -100,6 +104,7 @@ func (a *Arrival) stage(ctx context.Context, m Arriving) error {
 }
 
 func (a *Arrival) commit(ctx context.Context, change Change) error {
+	change.If = append(change.If, a.fence...)
 	_, err := a.repo.registry.catalog.Commit(ctx, change)
 	return err
 }

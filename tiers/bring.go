@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 
@@ -34,11 +35,12 @@ func pinnedPrefix(id string) string { return "pinned/" + id + "/" }
 
 // Pin keeps the bytes of digests in the store of t until Unpin of the same id. With
 // present they must be there: the error wraps oci.ErrConflict where some are not any more.
-// Without, they are kept from the moment they come.
-func (r *Registry) Pin(ctx context.Context, t *Tier, digests []digest.Digest, id string, present bool) error {
+// Without, they are kept from the moment they come. Nothing is pinned unless fence holds in
+// the same transaction.
+func (r *Registry) Pin(ctx context.Context, t *Tier, digests []digest.Digest, id string, present bool, fence ...Condition) error {
 	for len(digests) > 0 {
 		n := min(len(digests), pinsPerChange)
-		change := Change{Put: []Put{{Key: pinnedPrefix(id) + r.NewID(), Value: encode(pinnedRecord{Store: t.store, Digests: digests[:n]})}}}
+		change := Change{If: slices.Clone(fence), Put: []Put{{Key: pinnedPrefix(id) + r.NewID(), Value: encode(pinnedRecord{Store: t.store, Digests: digests[:n]})}}}
 		for _, d := range digests[:n] {
 			if present {
 				change.If = append(change.If, Present(blobKey(t.store, d)))

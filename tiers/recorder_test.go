@@ -71,7 +71,7 @@ type bucket struct {
 	parts   map[string]bool   // parts ever written
 	open    map[string]string // multipart uploads by id, their keys
 	unknown map[string]bool   // ids that nobody was told of
-	puts    int
+	whole   map[string]bool   // objects that were read and found to be what they should
 
 	before  func(op, key string) // called ahead of every write, if not nil
 	copies  bool                 // whether copies between buckets are offered
@@ -80,7 +80,7 @@ type bucket struct {
 
 func record(t *testing.T, b tiers.Bucket, f *faults) *bucket {
 	return &bucket{Bucket: b, t: t, faults: f, written: map[string]string{}, live: map[string]bool{}, copies: true,
-		parts: map[string]bool{}, open: map[string]string{}, unknown: map[string]bool{}}
+		parts: map[string]bool{}, whole: map[string]bool{}, open: map[string]string{}, unknown: map[string]bool{}}
 }
 
 func (b *bucket) call(op, key string) {
@@ -106,7 +106,6 @@ func (b *bucket) begin(key string) {
 		b.t.Errorf("object %s is written twice, first by %s", key, by)
 	}
 	b.written[key] = "one request"
-	b.puts++
 }
 
 func (b *bucket) made(key string, err error) error {

@@ -4,15 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	"time"
 
-	"github.com/opencontainers/go-digest"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 
 	"sluice.dev/sluice/oci"
+	"sluice.dev/sluice/promote"
 	"sluice.dev/sluice/promote/attest"
 	"sluice.dev/sluice/promote/policy"
 )
@@ -75,86 +72,13 @@ func (c *client) facts(ctx context.Context, ref oci.Reference, authorities []att
 	if err != nil {
 		return policy.Facts{}, err
 	}
-	g := &gatherer{src: &source{repo: repo}, authorities: authorities, now: now}
-	ref.Digest = desc.Digest
-	g.facts = policy.Facts{Repository: ref.Repository, Digest: desc.Digest, MediaType: desc.MediaType, Now: now, Reference: ref.String()}
-	if err := g.platforms(ctx, desc, 0); err != nil {
+	platforms, evidence, err := promote.Facts(ctx, &source{repo: repo}, desc, authorities, now)
+	if err != nil {
 		return policy.Facts{}, fmt.Errorf("%s: %w", ref, c.unreachable(err))
 	}
-	subjects := []digest.Digest{desc.Digest}
-	for _, platform := range g.facts.Platforms {
-		subjects = append(subjects, platform.Digest)
-	}
-	for _, subject := range subjects {
-		found, err := attest.Find(ctx, g.src, subject, attest.Limits{})
-		if err != nil {
-			return policy.Facts{}, fmt.Errorf("%s: %w", ref, c.unreachable(err))
-		}
-		g.verify(found, subject)
-	}
-	return g.facts, nil
-}
-
-type gatherer struct {
-	src         attest.Source
-	authorities []attest.Authority
-	now         time.Time
-	facts       policy.Facts
-}
-
-func (g *gatherer) verify(found []attest.Attachment, subject digest.Digest) {
-	for _, attachment := range found {
-		g.facts.Evidence = append(g.facts.Evidence, attest.Verify(attachment, subject, g.authorities, g.now))
-	}
-}
-
-// platforms walks an index. Children that hold in-toto statements and nothing else need no
-// evidence of their own: what they hold is data about the others.
-func (g *gatherer) platforms(ctx context.Context, desc ocispec.Descriptor, level int) error {
-	if !oci.IsIndex(desc.MediaType) {
-		return nil
-	}
-	if level > oci.MaxIndexDepth {
-		return fmt.Errorf("%w: the index is more than %d levels deep", oci.ErrManifestInvalid, oci.MaxIndexDepth)
-	}
-	body, err := attest.Read(ctx, g.src, desc, oci.MaxManifestSize)
-	if err != nil {
-		return err
-	}
-	m, err := oci.ParseManifest(desc.MediaType, body)
-	if err != nil {
-		return err
-	}
-	for _, child := range m.Children {
-		if oci.IsIndex(child.MediaType) {
-			if err := g.platforms(ctx, child, level+1); err != nil {
-				return err
-			}
-			continue
-		}
-		if slices.ContainsFunc(g.facts.Platforms, func(p policy.Platform) bool { return p.Digest == child.Digest }) {
-			continue
-		}
-		found, only, err := attest.FindUnsigned(ctx, g.src, child, attest.Limits{})
-		if err != nil {
-			return err
-		}
-		for _, attachment := range found {
-			g.facts.Evidence = append(g.facts.Evidence, attest.Verify(attachment, child.Digest, nil, g.now))
-		}
-		if !only {
-			g.facts.Platforms = append(g.facts.Platforms, policy.Platform{Digest: child.Digest, Name: platformName(child)})
-		}
-	}
-	return nil
-}
-
-func platformName(desc ocispec.Descriptor) string {
-	if desc.Platform == nil {
-		return "unknown"
-	}
-	name := desc.Platform.OS + "/" + desc.Platform.Architecture
-	return strings.TrimSuffix(name+"/"+desc.Platform.Variant, "/")
+	ref.Digest = desc.Digest
+	return policy.Facts{Repository: ref.Repository, Digest: desc.Digest, MediaType: desc.MediaType, Now: now,
+		Platforms: platforms, Evidence: evidence, Reference: ref.String()}, nil
 }
 
 func (p *printer) trial(pol *policy.Policy, ref oci.Reference, v policy.Verdict) {

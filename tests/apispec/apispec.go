@@ -131,7 +131,7 @@ func (v *Validator) checkMethod(request *http.Request, response *http.Response, 
 		allow := strings.Split(strings.ReplaceAll(response.Header.Get("Allow"), " ", ""), ",")
 		for method := range item.Operations() {
 			if !slices.Contains(allow, method) {
-				return fmt.Errorf("Allow is %q, but there is %s", allow, method)
+				return fmt.Errorf("the header Allow is %q, but there is %s", allow, method)
 			}
 		}
 	}

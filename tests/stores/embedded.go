@@ -79,6 +79,7 @@ func Bucket(tb testing.TB) *s3.Store {
 	if err != nil {
 		tb.Fatal(err)
 	}
+	tb.Cleanup(func() { store.Close() }) // the server waits for idle connections when it stops
 	if err := store.EnsureBucket(context.Background()); err != nil {
 		tb.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 
@@ -164,9 +165,20 @@ func (c *Catalog) List(ctx context.Context, q tiers.Query) ([]tiers.Record, erro
 
 // Commit applies the change in one transaction.
 func (c *Catalog) Commit(ctx context.Context, change tiers.Change) (int64, error) {
-	if n := max(len(change.If), len(change.Put)+len(change.Delete)); n > tiers.MaxOps {
-		return 0, fmt.Errorf("etcd: a change of %d operations, at most %d fit a transaction", n, tiers.MaxOps)
+	if err := c.checkLimits(change); err != nil {
+		return 0, err
 	}
+	revision, err := c.commit(ctx, change)
+	if errors.Is(err, rpctypes.ErrLeaseNotFound) {
+		// The lease ended before its time by this process's clock, which stands still
+		// while a machine sleeps. The server refused the whole change: again, with a new one.
+		c.forgetLeases()
+		return c.commit(ctx, change)
+	}
+	return revision, err
+}
+
+func (c *Catalog) commit(ctx context.Context, change tiers.Change) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, opTimeout)
 	defer cancel()
 	var cmps []clientv3.Cmp

@@ -63,6 +63,39 @@ func (c *Catalog) lease(ctx context.Context, d time.Duration) (clientv3.LeaseID,
 	return resp.ID, nil
 }
 
+func (c *Catalog) forgetLeases() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.leases)
+}
+
+// operationBytes is more than what the encoding of one condition or write adds to its key
+// and value. A condition's key is sent twice: to be compared, and to be read on a conflict.
+const operationBytes = 64
+
+// checkLimits refuses what the server would: an answer of the transport to a request that
+// is too large cannot be told from a server that does not answer.
+func (c *Catalog) checkLimits(change tiers.Change) error {
+	ops := max(len(change.If), len(change.Put)+len(change.Delete))
+	if ops > tiers.MaxOps {
+		return fmt.Errorf("etcd commit: %w: a change of %d operations, at most %d fit a transaction", oci.ErrTooLarge, ops, tiers.MaxOps)
+	}
+	size := 0
+	for _, cond := range change.If {
+		size += 2 * (operationBytes + len(c.prefix) + len(cond.Key))
+	}
+	for _, put := range change.Put {
+		size += operationBytes + len(c.prefix) + len(put.Key) + len(put.Value)
+	}
+	for _, key := range change.Delete {
+		size += operationBytes + len(c.prefix) + len(key)
+	}
+	if size > tiers.MaxChange {
+		return fmt.Errorf("etcd commit: %w: a change of %d bytes, at most %d fit a transaction", oci.ErrTooLarge, size, tiers.MaxChange)
+	}
+	return nil
+}
+
 // translate makes etcd's errors the registry's. Whatever is not known to be the caller's
 // fault is the store's: the operation may or may not have been applied.
 func translate(op string, err error) error {

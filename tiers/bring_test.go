@@ -1,0 +1,190 @@
+package tiers_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"sluice.dev/sluice/oci"
+	"sluice.dev/sluice/tiers"
+)
+
+// Bytes come by the cheapest way there is, whole.
+func TestBring(t *testing.T) {
+	for name, c := range map[string]struct {
+		size   int
+		digest func([]byte) digest.Digest
+		stream bool
+		want   tiers.How
+	}{
+		"copied":           {100, digest.FromBytes, false, tiers.Copied},
+		"copied, parts":    {5*mib + 1, digest.FromBytes, false, tiers.Copied},
+		"copied, empty":    {0, digest.FromBytes, false, tiers.Copied},
+		"copied, sha512":   {100, digest.SHA512.FromBytes, false, tiers.Copied},
+		"streamed":         {100, digest.FromBytes, true, tiers.Streamed},
+		"streamed, empty":  {0, digest.FromBytes, true, tiers.Streamed},
+		"streamed, sha512": {3 * mib, digest.SHA512.FromBytes, true, tiers.Streamed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, nil)
+			w.buckets["stable"].copies = !c.stream
+			data := bytesOf(1, c.size)
+			d := c.digest(data)
+			plan := []chunk{{size: c.size, unknown: true}} // 5 MiB and more in parts
+			if err := w.upload(w.dev, data, plan, d); err != nil {
+				t.Fatal(err)
+			}
+			for _, want := range []tiers.How{c.want, tiers.Linked} {
+				b, err := w.Bring(t.Context(), w.dev.Tier, w.stable.Tier, d, "test", "alice")
+				if err != nil || b.How != want || b.Size != int64(c.size) {
+					t.Fatalf("%+v, %v, want %v", b, err, want)
+				}
+				rc, err := w.buckets["stable"].Open(t.Context(), b.Key, 0, -1)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer rc.Close()
+				if got, err := io.ReadAll(rc); err != nil || !bytes.Equal(got, data) {
+					t.Errorf("other bytes came: %d, %v", len(got), err)
+				}
+			}
+			release := w.repo("release", "acme/app").Tier // the bucket of stable
+			if b, err := w.Bring(t.Context(), w.stable.Tier, release, d, "test", "alice"); err != nil || b.How != tiers.Linked {
+				t.Errorf("in one bucket: %+v, %v", b, err)
+			}
+			w.audit(true)
+		})
+	}
+}
+
+// A copy that is not the content is not recorded and does not stay.
+func TestBringCorrupt(t *testing.T) {
+	for _, copies := range []bool{true, false} {
+		for _, algorithm := range []digest.Algorithm{digest.SHA256, digest.SHA512} {
+			w := newWorld(t, nil)
+			data := bytesOf(1, 100)
+			d := algorithm.FromBytes(data)
+			if err := w.upload(w.dev, data, []chunk{{size: 100, final: true}}, d); err != nil {
+				t.Fatal(err)
+			}
+			w.buckets["stable"].copies, w.buckets["stable"].corrupt = copies, true
+			if _, err := w.Bring(t.Context(), w.dev.Tier, w.stable.Tier, d, "test", "alice"); !errors.Is(err, oci.ErrCorrupt) {
+				t.Errorf("copies %v, %s: %v, want %v", copies, algorithm, err, oci.ErrCorrupt)
+			}
+			if len(w.buckets["stable"].live) != 0 || len(w.catalog.all(t, "store/"+w.stable.Tier.Store())) != 0 {
+				t.Error("something is left of the corrupt copy")
+			}
+			w.audit(true)
+			w.buckets["stable"].corrupt = false
+			if _, err := w.Bring(t.Context(), w.dev.Tier, w.stable.Tier, d, "test", "alice"); err != nil {
+				t.Error(err)
+			}
+			w.audit(true)
+		}
+	}
+}
+
+func TestBringUnknown(t *testing.T) {
+	w := newWorld(t, nil)
+	if _, err := w.Bring(t.Context(), w.dev.Tier, w.stable.Tier, digest.FromString("x"), "test", "alice"); !errors.Is(err, oci.ErrBlobUnknown) {
+		t.Errorf("%v, want %v", err, oci.ErrBlobUnknown)
+	}
+	if left := w.catalog.all(t, ""); len(left) != 0 {
+		t.Errorf("records are left: %v", left)
+	}
+}
+
+// Pins of what is gone are refused; all pins of one id go at once.
+func TestPin(t *testing.T) {
+	w := newWorld(t, nil)
+	var there []digest.Digest
+	for i := range 130 {
+		there = append(there, w.blob(w.dev, fmt.Appendf(nil, "%d", i)).Digest)
+	}
+	gone := append(there[:3:3], digest.FromString("x"))
+	if err := w.Pin(t.Context(), w.dev.Tier, gone, "p", true); !errors.Is(err, oci.ErrConflict) {
+		t.Errorf("%v, want %v", err, oci.ErrConflict)
+	}
+	if err := w.Pin(t.Context(), w.stable.Tier, gone, "p", false); err != nil {
+		t.Error(err)
+	}
+	if err := w.Pin(t.Context(), w.dev.Tier, there, "p", true); err != nil {
+		t.Error(err)
+	}
+	if err := w.Pin(t.Context(), w.dev.Tier, there[:1], "q", true); err != nil {
+		t.Error(err)
+	}
+	pins := func() int {
+		n := 0
+		for _, tier := range []*tiers.Tier{w.dev.Tier, w.stable.Tier} {
+			n += len(w.catalog.all(t, "store/"+tier.Store()+"/ref/"))
+		}
+		return n
+	}
+	if n := pins(); n != 130+4+1 {
+		t.Errorf("%d pins, want 135", n)
+	}
+	for range 2 {
+		if err := w.Unpin(t.Context(), "p"); err != nil {
+			t.Error(err)
+		}
+		if n := pins(); n != 1 {
+			t.Errorf("%d pins are left, want 1", n)
+		}
+	}
+}
+
+// Content that two store at once is one object.
+func TestStoreTwice(t *testing.T) {
+	w := newWorld(t, nil)
+	body := []byte("record")
+	d := digest.FromBytes(body)
+	raced := false
+	w.buckets["dev"].hook(func(op, _ string) {
+		if op == "put" && !raced {
+			raced = true
+			if _, err := w.Store(t.Context(), w.dev.Tier, d, body, "test", "bob"); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	key, err := w.Store(t.Context(), w.dev.Tier, d, body, "test", "alice")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if live := w.buckets["dev"].live; len(live) != 1 || !live[key] {
+		t.Errorf("objects %v, the key is %s", live, key)
+	}
+	w.audit(true)
+}
+
+// Retry asks again after a conflict, a bounded number of times with pauses that differ,
+// and after nothing else.
+func TestRetry(t *testing.T) {
+	var times []time.Time
+	err := tiers.Retry(t.Context(), func() error { times = append(times, time.Now()); return &tiers.ConflictError{Keys: []string{"k"}} })
+	if !errors.Is(err, oci.ErrConflict) || len(times) < 3 || len(times) > 20 {
+		t.Errorf("%v after %d tries", err, len(times))
+	}
+	if total := times[len(times)-1].Sub(times[0]); total < 20*time.Millisecond || total > 10*time.Second {
+		t.Errorf("gave up after %v", total)
+	}
+	for _, want := range []error{nil, oci.ErrUnavailable, oci.ErrDenied} {
+		tries := 0
+		if err := tiers.Retry(t.Context(), func() error { tries++; return want }); !errors.Is(err, want) || tries != 1 {
+			t.Errorf("%v: %v after %d tries", want, err, tries)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	tries := 0
+	err = tiers.Retry(ctx, func() error { tries++; cancel(); return oci.ErrConflict })
+	if err == nil || tries != 1 {
+		t.Errorf("cancelled: %v after %d tries", err, tries)
+	}
+}
