@@ -102,6 +102,8 @@ func TestPushAndDeleteInterleaved(t *testing.T) {
 		"untag, the tag moves on":            {[][]byte{small}, untag, push("v1", wide)},
 		"push over a tag, the old one goes":  {[][]byte{small}, push("v1", wide), remove(small)},
 		"delete wide, push it":               {[][]byte{wide}, remove(wide), push("v2", wide)},
+		"push, another under its tag":        {nil, push("v1", small), push("v1", image(desc(1), nil, ""))},
+		"tag, another under it":              {[][]byte{small}, tag, push("v2", image(desc(1), nil, ""))},
 		"evidence goes, its subject comes":   {[][]byte{evidence}, remove(evidence), push("v2", small)},
 		"a subject goes, its evidence comes": {[][]byte{small}, remove(small), push("v2", evidence)},
 	} {
@@ -188,6 +190,9 @@ func TestArrivalsInterleaved(t *testing.T) {
 				}, func(w *world) error { return staged(w, "q") },
 					func(w *world) error { return then(w, "p", end) },
 					func(w *world) {
+						if end == "finish" { // what is seen is never hidden again
+							w.wantShown(a, 1, "the other finished")
+						}
 						if err := then(w, "q", "finish"); err != nil {
 							w.t.Error(err)
 						}
@@ -214,6 +219,53 @@ func TestArrivalsInterleaved(t *testing.T) {
 				})
 		})
 	}
+	// Only the blobs are shared; and one that was cut off before its manifest.
+	other := func(w *world) error {
+		body := image(layers[0], nil, "application/x.other", layers...)
+		m, err := oci.ParseManifest("", body)
+		if err != nil {
+			return err
+		}
+		root := ocispec.Descriptor{MediaType: m.MediaType, Digest: digest.FromBytes(body), Size: int64(len(body))}
+		if _, err := w.Store(w.t.Context(), w.stable.Tier, root.Digest, body, "test", "alice"); err != nil {
+			return err
+		}
+		return w.stable.Arrival("q").Stage(w.t.Context(), tiers.Arriving{Descriptor: root, Manifest: m})
+	}
+	t.Run("rollback, another with the same blobs", func(t *testing.T) {
+		eachInterleaving(t, func(w *world) {
+			prepare(w)
+			if err := staged(w, "p"); err != nil {
+				w.t.Fatal(err)
+			}
+		}, func(w *world) error { return then(w, "p", "rollback") }, other, func(w *world) {
+			var change tiers.Change
+			w.stable.Arrival("q").Change(&change)
+			if _, err := w.catalog.Commit(w.t.Context(), change); err != nil {
+				w.t.Error(err)
+			}
+			w.audit(false)
+			if err := w.stable.Arrival("q").Finish(w.t.Context()); err != nil {
+				w.t.Error(err)
+			}
+			w.audit(true)
+		})
+	})
+	t.Run("rollback of what was cut off, the same by another", func(t *testing.T) {
+		eachInterleaving(t, func(w *world) {
+			prepare(w)
+			w.faults.arm(1, false)
+			if err := staged(w, "p"); err == nil {
+				w.t.Fatal("it was not cut off")
+			}
+			w.faults.disarm()
+		}, func(w *world) error { return then(w, "p", "rollback") },
+			func(w *world) error { return errors.Join(staged(w, "q"), then(w, "q", "finish")) },
+			func(w *world) {
+				w.wantShown(a, 1, "finished")
+				w.audit(true)
+			})
+	})
 	t.Run("rollback, the same again", func(t *testing.T) {
 		again := func(w *world) error { return then(w, "p", "rollback") }
 		eachInterleaving(t, func(w *world) {

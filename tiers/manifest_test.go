@@ -96,6 +96,28 @@ func TestPutManifestRules(t *testing.T) {
 
 func ptr[T any](v T) *T { return &v }
 
+// Bytes that garbage collection has condemned while a push looked for them are as missing.
+func TestPutManifestCondemned(t *testing.T) {
+	w := newWorld(t, nil)
+	blob := w.blob(w.dev, bytesOf(1, 40))
+	body := image(blob, nil, "")
+	n := 0
+	w.catalog.onCommit(func(tiers.Change) {
+		if n++; n == 2 { // behind the intent, before the records
+			w.catalog.onCommit(nil)
+			if _, err := w.catalog.Commit(t.Context(), tiers.Change{Delete: []string{"store/" + w.dev.Tier.Store() + "/blob/" + blob.Digest.String()}}); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	if _, err := w.dev.PutManifest(t.Context(), "v1", "", "", body); !errors.Is(err, oci.ErrManifestReference) {
+		t.Errorf("%v, want %v", err, oci.ErrManifestReference)
+	}
+	if _, err := w.dev.Blob(t.Context(), blob.Digest); !errors.Is(err, oci.ErrBlobUnknown) {
+		t.Errorf("%v, want %v", err, oci.ErrBlobUnknown)
+	}
+}
+
 // Indexes may be nested as deep as the limit says, and no deeper.
 func TestPutManifestDepth(t *testing.T) {
 	w := newWorld(t, nil)
