@@ -43,7 +43,7 @@ func (w *world) artifact(seed uint64, name string) artifact {
 	return a
 }
 
-// bring copies the bytes of an artifact and stages it under id in stable.
+// stage copies the bytes of an artifact and stages it under id in stable.
 func (w *world) stage(id string, a artifact) error {
 	for _, d := range a.all {
 		if _, err := w.Bring(w.t.Context(), w.dev.Tier, w.stable.Tier, d, "test", "alice"); err != nil {

@@ -10,6 +10,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"sluice.dev/sluice/oci"
+	"sluice.dev/sluice/tests/stores"
 	"sluice.dev/sluice/tiers"
 )
 
@@ -17,12 +18,13 @@ import (
 // whole just before that change. check sees the world afterwards.
 func eachInterleaving(t *testing.T, prepare func(w *world), work, meanwhile func(w *world) error, check func(w *world)) {
 	t.Helper()
+	buckets := map[string]tiers.Bucket{"dev": stores.Bucket(t), "stable": stores.Bucket(t)}
 	for n, more := 1, true; more; n++ {
 		if n > 100 {
 			t.Fatal("the work never ends")
 		}
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
-			w := newWorld(t, nil)
+			w := newWorldOn(t, buckets, nil)
 			prepare(w)
 			i := 0
 			w.catalog.onCommit(func(tiers.Change) {
@@ -220,7 +222,7 @@ func TestArrivalsInterleaved(t *testing.T) {
 		})
 	}
 	// Only the blobs are shared; and one that was cut off before its manifest.
-	other := func(w *world) error {
+	other := func(w *world, id string) error {
 		body := image(layers[0], nil, "application/x.other", layers...)
 		m, err := oci.ParseManifest("", body)
 		if err != nil {
@@ -230,7 +232,18 @@ func TestArrivalsInterleaved(t *testing.T) {
 		if _, err := w.Store(w.t.Context(), w.stable.Tier, root.Digest, body, "test", "alice"); err != nil {
 			return err
 		}
-		return w.stable.Arrival("q").Stage(w.t.Context(), tiers.Arriving{Descriptor: root, Manifest: m})
+		return w.stable.Arrival(id).Stage(w.t.Context(), tiers.Arriving{Descriptor: root, Manifest: m})
+	}
+	show := func(w *world, id string) {
+		var change tiers.Change
+		w.stable.Arrival(id).Change(&change)
+		if _, err := w.catalog.Commit(w.t.Context(), change); err != nil {
+			w.t.Error(err)
+		}
+		w.audit(false)
+		if err := w.stable.Arrival(id).Finish(w.t.Context()); err != nil {
+			w.t.Error(err)
+		}
 	}
 	t.Run("rollback, another with the same blobs", func(t *testing.T) {
 		eachInterleaving(t, func(w *world) {
@@ -238,22 +251,18 @@ func TestArrivalsInterleaved(t *testing.T) {
 			if err := staged(w, "p"); err != nil {
 				w.t.Fatal(err)
 			}
-		}, func(w *world) error { return then(w, "p", "rollback") }, other, func(w *world) {
-			var change tiers.Change
-			w.stable.Arrival("q").Change(&change)
-			if _, err := w.catalog.Commit(w.t.Context(), change); err != nil {
-				w.t.Error(err)
-			}
-			w.audit(false)
-			if err := w.stable.Arrival("q").Finish(w.t.Context()); err != nil {
-				w.t.Error(err)
-			}
+		}, func(w *world) error { return then(w, "p", "rollback") }, func(w *world) error { return other(w, "q") }, func(w *world) {
+			show(w, "q")
 			w.audit(true)
 		})
 	})
 	t.Run("rollback of what was cut off, the same by another", func(t *testing.T) {
 		eachInterleaving(t, func(w *world) {
 			prepare(w)
+			if err := other(w, "o"); err != nil { // so that the blobs are seen already
+				w.t.Fatal(err)
+			}
+			show(w, "o")
 			w.faults.arm(1, false)
 			if err := staged(w, "p"); err == nil {
 				w.t.Fatal("it was not cut off")
@@ -265,6 +274,24 @@ func TestArrivalsInterleaved(t *testing.T) {
 				w.wantShown(a, 1, "finished")
 				w.audit(true)
 			})
+	})
+	t.Run("stage of a manifest alone, finish of the other", func(t *testing.T) {
+		body := index()
+		m, err := oci.ParseManifest("", body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		root := ocispec.Descriptor{MediaType: m.MediaType, Digest: digest.FromBytes(body), Size: int64(len(body))}
+		eachInterleaving(t, func(w *world) {
+			a = artifact{root: root, nodes: []tiers.Arriving{{Descriptor: root, Manifest: m, Depth: 1}}}
+			if _, err := w.Store(w.t.Context(), w.stable.Tier, root.Digest, body, "test", "alice"); err != nil {
+				w.t.Fatal(err)
+			}
+			if err := staged(w, "p"); err != nil {
+				w.t.Fatal(err)
+			}
+		}, func(w *world) error { return staged(w, "q") }, func(w *world) error { return then(w, "p", "finish") },
+			func(w *world) { w.wantShown(a, 1, "the other finished") })
 	})
 	t.Run("rollback, the same again", func(t *testing.T) {
 		again := func(w *world) error { return then(w, "p", "rollback") }

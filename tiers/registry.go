@@ -112,6 +112,9 @@ func (r *Registry) add(ctx context.Context, t Tier) error {
 			return fmt.Errorf("tier %q: movingTags: %q: %w", t.Name, pattern, err)
 		}
 	}
+	if t.Bucket == nil {
+		return fmt.Errorf("tier %q: a bucket is needed", t.Name)
+	}
 	store, err := t.Bucket.Identity(ctx)
 	if err != nil {
 		return fmt.Errorf("tier %q: identity of its bucket: %w", t.Name, err)

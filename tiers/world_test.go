@@ -34,15 +34,21 @@ type world struct {
 	parsed  map[string]*oci.Manifest
 }
 
-// newWorld makes the tiers dev, stable and release; shared, if any, has release share the
-// bucket of stable. edit, where not nil, changes the configuration.
+// newWorld makes the tiers dev, stable and release, the latter two in one bucket. edit,
+// where not nil, changes the configuration.
 func newWorld(t *testing.T, edit func(*tiers.Config)) *world {
+	t.Helper()
+	return newWorldOn(t, map[string]tiers.Bucket{"dev": stores.Bucket(t), "stable": stores.Bucket(t)}, edit)
+}
+
+// newWorldOn is newWorld on buckets that former worlds have used: keys never meet.
+func newWorldOn(t *testing.T, buckets map[string]tiers.Bucket, edit func(*tiers.Config)) *world {
 	t.Helper()
 	w := &world{t: t, faults: &faults{}, buckets: map[string]*bucket{}, parsed: map[string]*oci.Manifest{}}
 	w.catalog = &catalog{Catalog: stores.Catalog(t), faults: w.faults, expires: map[string]bool{}}
 	config := tiers.Config{Catalog: w.catalog, Log: slog.New(slog.NewTextHandler(io.Discard, nil))}
 	for _, tier := range []tiers.Tier{{Name: "dev", Push: true}, {Name: "stable", From: "dev", MovingTags: []string{"latest"}}} {
-		w.buckets[tier.Name] = record(t, stores.Bucket(t), w.faults)
+		w.buckets[tier.Name] = record(t, buckets[tier.Name], w.faults)
 		tier.Bucket = w.buckets[tier.Name]
 		config.Tiers = append(config.Tiers, tier)
 	}
