@@ -9,6 +9,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"sluice.dev/sluice/oci"
+	"sluice.dev/sluice/tiers"
 )
 
 // cosignSuffixes are the tags under which cosign keeps what belongs to a digest. The tag
@@ -89,7 +90,7 @@ func (p *planner) refuses(ctx context.Context, desc ocispec.Descriptor, level in
 	if err != nil {
 		return fmt.Sprintf("cannot be read: %v", err), nil, nil
 	}
-	listing := len(m.ArtifactType) + len(encode(m.Annotations))
+	listing := len(m.ArtifactType) + len(tiers.Encode(m.Annotations))
 	switch {
 	case runnable(m):
 		return "a runnable image does not rise as a referrer", nil, nil

@@ -91,13 +91,13 @@ func (e *Engine) open(ctx context.Context, id string) (*opened, error) {
 	if record.Revision == 0 {
 		return nil, fmt.Errorf("%w: %s", oci.ErrPromotionUnknown, id)
 	}
-	j, err := decode[journal](record)
+	j, err := tiers.Decode[journal](record)
 	return &opened{journal: j, record: record}, err
 }
 
 // write changes the journal, alone or together with change.
 func (e *Engine) write(ctx context.Context, o *opened, change tiers.Change) error {
-	value := encode(o.journal)
+	value := tiers.Encode(o.journal)
 	change.If = append(change.If, tiers.Unchanged(o.record))
 	change.Put = append(change.Put, tiers.Put{Key: o.record.Key, Value: value})
 	revision, err := e.registry.Catalog().Commit(ctx, change)
@@ -182,7 +182,7 @@ func (e *Engine) end(ctx context.Context, o *opened, state State, event tiers.Ev
 	if o.Verdict != nil {
 		event.Policy = o.Verdict.Policy.Name + "@" + o.Verdict.Policy.Digest.String()
 	}
-	event.Body = encode(o.Promotion)
+	event.Body = tiers.Encode(o.Promotion)
 	change.Put = append(change.Put, e.registry.EventPut(event))
 	err := e.write(ctx, o, change)
 	if err != nil {
@@ -218,7 +218,7 @@ func (e *Engine) Promotions(ctx context.Context, filter Filter, last string, n i
 			return nil, "", fmt.Errorf("list promotions: %w", err)
 		}
 		for _, record := range records {
-			j, err := decode[journal](record)
+			j, err := tiers.Decode[journal](record)
 			if err != nil {
 				return nil, "", err
 			}

@@ -248,7 +248,7 @@ func (m *move) tags(ctx context.Context, change *tiers.Change) error {
 // keepRecord stores the record of all that moved and makes the write that keeps it.
 func (m *move) keepRecord(ctx context.Context) (tiers.Put, error) {
 	r, t := m.engine.registry, m.target.Tier
-	body := encode(m.record)
+	body := tiers.Encode(m.record)
 	m.digest = digest.FromBytes(body)
 	if err := r.Pin(ctx, t, []digest.Digest{m.digest}, m.arrival.ID, false, m.fence); err != nil {
 		return tiers.Put{}, err

@@ -2,7 +2,6 @@ package promote
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -73,7 +72,7 @@ func (e *Engine) policyRecord(ctx context.Context, name string) (tiers.Record, P
 	if record.Revision == 0 {
 		return record, PolicyInfo{}, fmt.Errorf("%w: %s", oci.ErrPolicyUnknown, name)
 	}
-	info, err := decode[PolicyInfo](record)
+	info, err := tiers.Decode[PolicyInfo](record)
 	return record, info, err
 }
 
@@ -85,7 +84,7 @@ func (e *Engine) Policies(ctx context.Context) ([]PolicyInfo, error) {
 	}
 	infos := make([]PolicyInfo, len(records))
 	for i, record := range records {
-		if infos[i], err = decode[PolicyInfo](record); err != nil {
+		if infos[i], err = tiers.Decode[PolicyInfo](record); err != nil {
 			return nil, err
 		}
 	}
@@ -133,7 +132,7 @@ func (e *Engine) SetPolicy(ctx context.Context, actor, name string, document []b
 	_, err = e.registry.Catalog().Commit(ctx, tiers.Change{
 		If: []tiers.Condition{tiers.Unchanged(record), tiers.Unchanged(pointer)},
 		Put: []tiers.Put{
-			{Key: prefixPolicy + name, Value: encode(info)},
+			{Key: prefixPolicy + name, Value: tiers.Encode(info)},
 			{Key: pointer.Key, Value: []byte(name)},
 			e.registry.EventPut(tiers.Event{Type: tiers.EventPolicySet, Actor: actor, Tier: info.To, From: info.From,
 				Policy: name, Digest: info.Digest, Previous: old.Digest, Body: p.Canonical()}),
@@ -171,22 +170,4 @@ func (e *Engine) get(ctx context.Context, key string) (tiers.Record, error) {
 		return tiers.Record{}, err
 	}
 	return records[0], nil
-}
-
-// encode renders a record; all of them are plain data, so it cannot fail, and an empty
-// value would be read as corrupt, never as a wrong fact.
-func encode(v any) []byte {
-	data, err := json.Marshal(v)
-	if err != nil {
-		return nil
-	}
-	return data
-}
-
-func decode[T any](record tiers.Record) (T, error) {
-	var v T
-	if err := json.Unmarshal(record.Value, &v); err != nil {
-		return v, fmt.Errorf("catalog record %s: %w: %w", record.Key, oci.ErrCorrupt, err)
-	}
-	return v, nil
 }

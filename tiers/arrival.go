@@ -115,7 +115,7 @@ func (a *Arrival) current(ctx context.Context, key string) (Record, []string, er
 	if err != nil || record.Revision == 0 {
 		return record, nil, err
 	}
-	v, err := decode[struct {
+	v, err := Decode[struct {
 		Pending []string `json:"pending"`
 	}](record)
 	return record, v.Pending, err
@@ -149,9 +149,9 @@ func (a *Arrival) batch(ctx context.Context, m Arriving, blobs, children []ocisp
 			continue // the repository shows it already
 		}
 		change.If = append(change.If, Unchanged(record))
-		change.Put = append(change.Put, Put{Key: record.Key, Value: encode(LinkRecord{Size: b.Size, Pending: withID(pending, a.ID)})})
+		change.Put = append(change.Put, Put{Key: record.Key, Value: Encode(LinkRecord{Size: b.Size, Pending: withID(pending, a.ID)})})
 	}
-	change.Put = append(change.Put, Put{Key: stagedPrefix(a.ID) + a.repo.registry.NewID(), Value: encode(entry)})
+	change.Put = append(change.Put, Put{Key: stagedPrefix(a.ID) + a.repo.registry.NewID(), Value: Encode(entry)})
 	return change, nil
 }
 
@@ -168,10 +168,10 @@ func (a *Arrival) addManifest(ctx context.Context, change *Change, m Arriving, r
 			return err
 		}
 		change.If = append(change.If, Unchanged(referrer))
-		change.Put = append(change.Put, Put{Key: referrer.Key, Value: encode(ReferrerRecord{MediaType: value.MediaType, Size: value.Size,
+		change.Put = append(change.Put, Put{Key: referrer.Key, Value: Encode(ReferrerRecord{MediaType: value.MediaType, Size: value.Size,
 			ArtifactType: value.ArtifactType, Annotations: m.Manifest.Annotations, Pending: withID(pending, a.ID)})})
 	}
-	change.Put = append(change.Put, Put{Key: record.Key, Value: encode(value)})
+	change.Put = append(change.Put, Put{Key: record.Key, Value: Encode(value)})
 	return nil
 }
 
@@ -188,7 +188,7 @@ func (a *Arrival) Change(change *Change) {
 	change.If = append(change.If, Absent(committedKey(a.ID)))
 	change.Put = append(change.Put,
 		Put{Key: committedKey(a.ID)},
-		Put{Key: repoKey(a.repo.Tier.Name, a.repo.Name), Value: encode(repositoryRecord{})})
+		Put{Key: repoKey(a.repo.Tier.Name, a.repo.Name), Value: Encode(repositoryRecord{})})
 }
 
 // SetTag adds to a change that tag points at desc, if nobody moves it meanwhile, and says
@@ -219,7 +219,7 @@ func (a *Arrival) Finish(ctx context.Context) error {
 
 // unmark makes a staged record a plain one; nil where it is one.
 func unmark(record Record, id string) ([]byte, error) {
-	fields, err := decode[map[string]json.RawMessage](record)
+	fields, err := Decode[map[string]json.RawMessage](record)
 	if err != nil || fields["pending"] == nil {
 		return nil, err
 	}
@@ -231,7 +231,7 @@ func unmark(record Record, id string) ([]byte, error) {
 		return nil, nil
 	}
 	delete(fields, "pending")
-	return encode(fields), nil
+	return Encode(fields), nil
 }
 
 // Rollback takes away what was staged and is not committed. What another arrival has
@@ -239,7 +239,7 @@ func unmark(record Record, id string) ([]byte, error) {
 // committed: then nothing is taken away.
 func (a *Arrival) Rollback(ctx context.Context) error {
 	return a.settle(ctx, Absent(committedKey(a.ID)), func(change *Change, key string, record Record) error {
-		fields, err := decode[map[string]json.RawMessage](record)
+		fields, err := Decode[map[string]json.RawMessage](record)
 		if err != nil {
 			return err
 		}
@@ -258,8 +258,8 @@ func (a *Arrival) Rollback(ctx context.Context) error {
 			change.Delete = append(change.Delete, key)
 			return nil
 		}
-		fields["pending"] = encode(left)
-		change.Put = append(change.Put, Put{Key: key, Value: encode(fields)})
+		fields["pending"] = Encode(left)
+		change.Put = append(change.Put, Put{Key: key, Value: Encode(fields)})
 		return nil
 	}, nil)
 }
@@ -296,7 +296,7 @@ func (a *Arrival) settleBatch(ctx context.Context, key string, guard Condition, 
 	if err != nil || journal.Revision == 0 {
 		return err
 	}
-	entry, err := decode[stagedRecord](journal)
+	entry, err := Decode[stagedRecord](journal)
 	if err != nil {
 		return err
 	}
@@ -310,7 +310,7 @@ func (a *Arrival) settleBatch(ctx context.Context, key string, guard Condition, 
 		return err
 	}
 	if before.Revision != 0 {
-		if m, err := decode[ManifestRecord](before); err != nil {
+		if m, err := Decode[ManifestRecord](before); err != nil {
 			return err
 		} else if m.Subject != "" {
 			keys = append(keys, referrerPrefix(t.Name, name, m.Subject)+entry.Manifest.String())

@@ -49,7 +49,7 @@ func (r *Repository) Blob(ctx context.Context, d digest.Digest) (*Blob, error) {
 		}
 		return nil, err
 	}
-	b, err := decode[blobRecord](records[1])
+	b, err := Decode[blobRecord](records[1])
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +67,7 @@ func (r *Registry) renew(record Record, b blobRecord) (Condition, []Put) {
 		return Unchanged(record), nil
 	}
 	b.RenewedAt = r.Now()
-	return Unchanged(record), []Put{{Key: record.Key, Value: encode(b)}}
+	return Unchanged(record), []Put{{Key: record.Key, Value: Encode(b)}}
 }
 
 // Mount lets the repository read a blob that from holds, if both lie in one store; ok
@@ -98,7 +98,7 @@ func (r *Repository) mount(ctx context.Context, from *Repository, d digest.Diges
 	_, err = r.registry.catalog.Commit(ctx, Change{
 		If: []Condition{unchanged, Present(linkKey(from.Tier.Name, from.Name, d))},
 		Put: append(renewed,
-			Put{Key: linkKey(r.Tier.Name, r.Name, d), Value: encode(LinkRecord{Size: blob.Size})},
+			Put{Key: linkKey(r.Tier.Name, r.Name, d), Value: Encode(LinkRecord{Size: blob.Size})},
 			r.registry.EventPut(Event{Type: EventBlobMounted, Actor: r.Actor, Tier: r.Tier.Name, Repository: r.Name, From: from.FullName(),
 				Digest: d, Store: r.Tier.store, Key: blob.Key, Size: blob.Size})),
 	})

@@ -40,7 +40,7 @@ func pinnedPrefix(id string) string { return "pinned/" + id + "/" }
 func (r *Registry) Pin(ctx context.Context, t *Tier, digests []digest.Digest, id string, present bool, fence ...Condition) error {
 	for len(digests) > 0 {
 		n := min(len(digests), pinsPerChange)
-		change := Change{If: slices.Clone(fence), Put: []Put{{Key: pinnedPrefix(id) + r.NewID(), Value: encode(pinnedRecord{Store: t.store, Digests: digests[:n]})}}}
+		change := Change{If: slices.Clone(fence), Put: []Put{{Key: pinnedPrefix(id) + r.NewID(), Value: Encode(pinnedRecord{Store: t.store, Digests: digests[:n]})}}}
 		for _, d := range digests[:n] {
 			if present {
 				change.If = append(change.If, Present(blobKey(t.store, d)))
@@ -63,7 +63,7 @@ func (r *Registry) Unpin(ctx context.Context, id string) error {
 			return err
 		}
 		for _, record := range page {
-			entry, err := decode[pinnedRecord](record)
+			entry, err := Decode[pinnedRecord](record)
 			if err != nil {
 				return err
 			}
@@ -146,7 +146,7 @@ func (r *Registry) bring(ctx context.Context, from, to *Tier, d digest.Digest, p
 	if b.How, err = transfer(ctx, from, to, source, object, d); err == nil {
 		_, err = r.catalog.Commit(ctx, Change{
 			If:     []Condition{Unchanged(record), Present(intentKey(to.store, object))},
-			Put:    []Put{{Key: record.Key, Value: encode(blobRecord{Key: object, Size: source.Size, RenewedAt: r.Now()})}},
+			Put:    []Put{{Key: record.Key, Value: Encode(blobRecord{Key: object, Size: source.Size, RenewedAt: r.Now()})}},
 			Delete: []string{intentKey(to.store, object)},
 		})
 	}

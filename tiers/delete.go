@@ -76,10 +76,10 @@ func (r *Repository) deleteManifest(ctx context.Context, d digest.Digest) error 
 	}
 	if m.Subject != "" {
 		change.Delete = append(change.Delete, referrerPrefix(r.Tier.Name, r.Name, m.Subject)+d.String())
-		change.Put = append(change.Put, Put{Key: subjectKey(r.Tier.Name, r.Name, m.Subject), Value: encode(repositoryRecord{})})
+		change.Put = append(change.Put, Put{Key: subjectKey(r.Tier.Name, r.Name, m.Subject), Value: Encode(repositoryRecord{})})
 	}
 	change.Put = append(change.Put,
-		Put{Key: repoKey(r.Tier.Name, r.Name), Value: encode(repositoryRecord{})},
+		Put{Key: repoKey(r.Tier.Name, r.Name), Value: Encode(repositoryRecord{})},
 		r.registry.EventPut(Event{Type: EventManifestDeleted, Actor: r.Actor, Tier: r.Tier.Name, Repository: r.Name, Tags: tags,
 			Digest: d, MediaType: m.MediaType, ArtifactType: m.ArtifactType, Subject: m.Subject, Store: r.Tier.store, Size: m.Size}))
 	_, err = r.registry.catalog.Commit(ctx, change)

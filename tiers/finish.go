@@ -207,14 +207,14 @@ func (u *Upload) recordBlob(ctx context.Context, d digest.Digest) error {
 		} else {
 			blob = blobRecord{Key: u.state.Key, Size: u.state.Offset, RenewedAt: r.Now()}
 			change.If = append(change.If, Unchanged(record))
-			change.Put = []Put{{Key: record.Key, Value: encode(blob)}}
+			change.Put = []Put{{Key: record.Key, Value: Encode(blob)}}
 		}
-		session := Put{Key: u.record.Key, Value: encode(done), Expire: doneExpiry}
+		session := Put{Key: u.record.Key, Value: Encode(done), Expire: doneExpiry}
 		if duplicate || len(done.Old) > 0 {
 			session.Expire = 0 // it still names objects that are to go
 		}
 		change.Put = append(change.Put, session,
-			Put{Key: linkKey(t.Name, u.repo.Name, d), Value: encode(LinkRecord{Size: blob.Size})},
+			Put{Key: linkKey(t.Name, u.repo.Name, d), Value: Encode(LinkRecord{Size: blob.Size})},
 			r.EventPut(Event{Type: EventBlobPushed, Actor: u.repo.Actor, Tier: t.Name, Repository: u.repo.Name,
 				Digest: d, Store: t.store, Key: blob.Key, Size: blob.Size}))
 		revision, err := r.catalog.Commit(ctx, change)
@@ -251,7 +251,7 @@ func (u *Upload) tidy(ctx context.Context) {
 	}
 	_, err := u.repo.registry.catalog.Commit(ctx, Change{
 		If:  []Condition{Unchanged(u.record)},
-		Put: []Put{{Key: u.record.Key, Value: encode(u.state), Expire: doneExpiry}},
+		Put: []Put{{Key: u.record.Key, Value: Encode(u.state), Expire: doneExpiry}},
 	})
 	if err != nil {
 		u.repo.registry.log.WarnContext(ctx, "an ended upload stays until garbage collection", "upload", u.ID, "error", err)

@@ -106,7 +106,7 @@ func (p *push) check(ctx context.Context) error {
 		if record.Revision == 0 {
 			return fmt.Errorf("%w: manifest %s is not in %s: push it first", oci.ErrManifestReference, want.Digest, p.repo.FullName())
 		}
-		child, err := decode[ManifestRecord](record)
+		child, err := Decode[ManifestRecord](record)
 		if err != nil {
 			return err
 		}
@@ -135,7 +135,7 @@ func (p *push) checkBlobs(ctx context.Context) error {
 		if record.Revision == 0 {
 			return fmt.Errorf("%w: blob %s is not in %s: upload it first", oci.ErrManifestReference, p.blobs[i].Digest, p.repo.FullName())
 		}
-		link, err := decode[LinkRecord](record)
+		link, err := Decode[LinkRecord](record)
 		if err != nil {
 			return err
 		}
@@ -221,7 +221,7 @@ func (p *push) references() []Change {
 			Put: []Put{
 				{Key: refKey(t.store, b.Digest, t.Name, name, p.desc.Digest)},
 				// Written again so that a DELETE of the blob meanwhile takes nothing away.
-				{Key: linkKey(t.Name, name, b.Digest), Value: encode(LinkRecord{Size: b.Size})},
+				{Key: linkKey(t.Name, name, b.Digest), Value: Encode(LinkRecord{Size: b.Size})},
 			},
 		})
 	}
@@ -268,7 +268,7 @@ func (p *push) complete(ctx context.Context, change *Change, record Record) erro
 	event := Event{Type: EventTagged, Actor: p.repo.Actor, Tier: t.Name, Repository: name, Tag: p.tag, Previous: previous,
 		Digest: d, MediaType: p.desc.MediaType, ArtifactType: p.desc.ArtifactType, Store: t.store, Key: p.staged.Key(), Size: p.desc.Size}
 	change.If = append(change.If, Unchanged(record))
-	change.Put = append(change.Put, Put{Key: repoKey(t.Name, name), Value: encode(repositoryRecord{})})
+	change.Put = append(change.Put, Put{Key: repoKey(t.Name, name), Value: Encode(repositoryRecord{})})
 	if !isNew {
 		// Written again so that a DELETE of the manifest notices the tag.
 		change.Put = append(change.Put, Put{Key: record.Key, Value: record.Value})
@@ -292,11 +292,11 @@ func (p *push) putRecords(change *Change) {
 		m.Subject = s.Digest
 		change.Put = append(change.Put, Put{
 			Key: referrerPrefix(t.Name, name, s.Digest) + p.desc.Digest.String(),
-			Value: encode(ReferrerRecord{MediaType: p.desc.MediaType, Size: p.desc.Size,
+			Value: Encode(ReferrerRecord{MediaType: p.desc.MediaType, Size: p.desc.Size,
 				ArtifactType: p.desc.ArtifactType, Annotations: p.manifest.Annotations}),
 		})
 	}
-	change.Put = append(change.Put, Put{Key: manifestKey(t.Name, name, p.desc.Digest), Value: encode(m)})
+	change.Put = append(change.Put, Put{Key: manifestKey(t.Name, name, p.desc.Digest), Value: Encode(m)})
 }
 
 // explain turns the conflict over a blob or child that went away into the answer that a

@@ -73,8 +73,8 @@ type intentRecord struct {
 // repositoryRecord marks a repository that has held a manifest.
 type repositoryRecord struct{}
 
-// encode renders a record; all of them are plain data, so it cannot fail.
-func encode(v any) []byte {
+// Encode renders a record of the catalog. All of them are plain data, so it cannot fail.
+func Encode(v any) []byte {
 	data, err := json.Marshal(v)
 	if err != nil {
 		// A record type that does not marshal is a bug that no input can trigger; an
@@ -84,7 +84,8 @@ func encode(v any) []byte {
 	return data
 }
 
-func decode[T any](r Record) (T, error) {
+// Decode reads a record that Encode rendered. The error wraps oci.ErrCorrupt.
+func Decode[T any](r Record) (T, error) {
 	var v T
 	if err := json.Unmarshal(r.Value, &v); err != nil {
 		return v, fmt.Errorf("catalog record %s: %w: %w", r.Key, oci.ErrCorrupt, err)

@@ -220,7 +220,7 @@ func (r *Registry) Now() time.Time { return r.now().UTC() }
 // EventPut completes e and returns the write that records it.
 func (r *Registry) EventPut(e Event) Put {
 	e.ID, e.Time = r.NewID(), r.Now()
-	return Put{Key: prefixEvent + e.ID, Value: encode(e)}
+	return Put{Key: prefixEvent + e.ID, Value: Encode(e)}
 }
 
 // Events lists the events that are not sealed yet, by the order of their keys, for
@@ -232,7 +232,7 @@ func (r *Registry) Events(ctx context.Context, last string, n int) (events []Eve
 	}
 	events = make([]Event, len(records))
 	for i, record := range records {
-		if events[i], err = decode[Event](record); err != nil {
+		if events[i], err = Decode[Event](record); err != nil {
 			return nil, "", err
 		}
 	}

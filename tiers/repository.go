@@ -89,7 +89,7 @@ func (r *Registry) visible(ctx context.Context, pending []string) (bool, error) 
 // the record must be the same still. The one that the answer is about is returned.
 func seen[T interface{ marks() []string }](ctx context.Context, r *Registry, record Record) (Record, T, bool, error) {
 	for {
-		v, err := decode[T](record)
+		v, err := Decode[T](record)
 		if err != nil {
 			return record, v, false, err
 		}
@@ -133,7 +133,7 @@ func (r *Repository) resolveTag(ctx context.Context, tag string) (ocispec.Descri
 	if record.Revision == 0 {
 		return ocispec.Descriptor{}, fmt.Errorf("%w: %s:%s", oci.ErrManifestUnknown, r.FullName(), tag)
 	}
-	t, err := decode[TagRecord](record)
+	t, err := Decode[TagRecord](record)
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
@@ -181,7 +181,7 @@ func (r *Repository) Basis(ctx context.Context, reference string) (Basis, error)
 	if b.Tag.Revision == 0 {
 		return b, fmt.Errorf("%w: %s:%s", oci.ErrManifestUnknown, r.FullName(), reference)
 	}
-	t, err := decode[TagRecord](b.Tag)
+	t, err := Decode[TagRecord](b.Tag)
 	b.Root = ocispec.Descriptor{MediaType: t.MediaType, Digest: t.Digest, Size: t.Size}
 	return b, err
 }
@@ -239,7 +239,7 @@ func (r *Registry) blobRecord(ctx context.Context, store string, d digest.Digest
 	if records[0].Revision == 0 {
 		return records[0], blobRecord{}, fmt.Errorf("%w: %s", oci.ErrBlobUnknown, d)
 	}
-	b, err := decode[blobRecord](records[0])
+	b, err := Decode[blobRecord](records[0])
 	return records[0], b, err
 }
 

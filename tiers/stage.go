@@ -55,7 +55,7 @@ func (r *Registry) Stage(ctx context.Context, t *Tier, d digest.Digest, body []b
 func (r *Registry) Announce(ctx context.Context, t *Tier, d digest.Digest, purpose, actor string) (object string, err error) {
 	object = objectKey(d, r.NewID())
 	intent := intentRecord{For: purpose, By: actor, StartedAt: r.Now()}
-	_, err = r.catalog.Commit(ctx, Change{Put: []Put{{Key: intentKey(t.store, object), Value: encode(intent)}}})
+	_, err = r.catalog.Commit(ctx, Change{Put: []Put{{Key: intentKey(t.store, object), Value: Encode(intent)}}})
 	if err != nil {
 		return "", fmt.Errorf("announce %s: %w", object, err)
 	}
@@ -88,7 +88,7 @@ func (s *Staged) Change(ctx context.Context, change *Change) error {
 	s.recorded = s.object
 	intent := intentKey(s.tier.store, s.object)
 	change.If = append(change.If, Unchanged(record), Present(intent))
-	change.Put = append(change.Put, Put{Key: record.Key, Value: encode(blobRecord{Key: s.object, Size: s.Size, RenewedAt: s.registry.Now()})})
+	change.Put = append(change.Put, Put{Key: record.Key, Value: Encode(blobRecord{Key: s.object, Size: s.Size, RenewedAt: s.registry.Now()})})
 	change.Delete = append(change.Delete, intent)
 	return nil
 }

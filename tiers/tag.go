@@ -49,7 +49,7 @@ func (r *Repository) setTag(ctx context.Context, change *Change, tag string, des
 		return "", err
 	}
 	if record.Revision != 0 {
-		old, err := decode[TagRecord](record)
+		old, err := Decode[TagRecord](record)
 		if err != nil {
 			return "", err
 		}
@@ -61,7 +61,7 @@ func (r *Repository) setTag(ctx context.Context, change *Change, tag string, des
 	value := TagRecord{Digest: desc.Digest, MediaType: desc.MediaType, Size: desc.Size, UpdatedAt: r.registry.Now(), By: r.Actor}
 	change.If = append(change.If, Unchanged(record))
 	change.Put = append(change.Put,
-		Put{Key: record.Key, Value: encode(value)},
+		Put{Key: record.Key, Value: Encode(value)},
 		Put{Key: taggedPrefix(r.Tier.Name, r.Name, desc.Digest) + tag})
 	return previous, nil
 }
@@ -86,7 +86,7 @@ func (r *Repository) Tag(ctx context.Context, desc ocispec.Descriptor, tag strin
 		}
 		change.Put = append(change.Put,
 			Put{Key: record.Key, Value: record.Value}, // so that a DELETE of the manifest notices the tag
-			Put{Key: repoKey(r.Tier.Name, r.Name), Value: encode(repositoryRecord{})},
+			Put{Key: repoKey(r.Tier.Name, r.Name), Value: Encode(repositoryRecord{})},
 			r.registry.EventPut(Event{Type: EventTagged, Actor: r.Actor, Tier: r.Tier.Name, Repository: r.Name, Tag: tag, Previous: previous,
 				Digest: desc.Digest, MediaType: m.MediaType, ArtifactType: m.ArtifactType, Size: m.Size}))
 		_, err = r.registry.catalog.Commit(ctx, change)
@@ -119,7 +119,7 @@ func (r *Repository) deleteTag(ctx context.Context, tag string, only digest.Dige
 			If:     []Condition{Unchanged(record), Present(record.Key), Present(tagged)},
 			Delete: []string{record.Key, tagged},
 			Put: []Put{
-				{Key: repoKey(r.Tier.Name, r.Name), Value: encode(repositoryRecord{})},
+				{Key: repoKey(r.Tier.Name, r.Name), Value: Encode(repositoryRecord{})},
 				r.registry.EventPut(Event{Type: EventUntagged, Actor: r.Actor, Tier: r.Tier.Name, Repository: r.Name, Tag: tag, Previous: desc.Digest}),
 			},
 		})

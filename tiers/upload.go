@@ -100,7 +100,7 @@ func (r *Repository) Upload(ctx context.Context, id string) (*Upload, error) {
 	if record.Revision == 0 {
 		return nil, unknown
 	}
-	state, err := decode[uploadRecord](record)
+	state, err := Decode[uploadRecord](record)
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +113,7 @@ func (r *Repository) Upload(ctx context.Context, id string) (*Upload, error) {
 // save writes the state if nobody changed the session since it was read. The error wraps
 // oci.ErrRangeInvalid where somebody did: another request is ahead of this one.
 func (u *Upload) save(ctx context.Context) error {
-	value := encode(u.state)
+	value := Encode(u.state)
 	revision, err := u.repo.registry.catalog.Commit(ctx, Change{
 		If:  []Condition{Unchanged(u.record)},
 		Put: []Put{{Key: u.record.Key, Value: value}},
