@@ -94,7 +94,7 @@ type PolicyInfo struct {
 	To       string        `json:"to"`
 	SetBy    string        `json:"setBy"`
 	SetAt    time.Time     `json:"setAt"`
-	Document string        `json:"document"` // canonical YAML, keys inlined: what the digest is of
+	Document string        `json:"document"` // canonical JSON, which is YAML too, keys inlined: what the digest is of
 }
 
 // PublicKey is a key that signs for the registry.
