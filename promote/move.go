@@ -253,7 +253,7 @@ func (m *move) keepRecord(ctx context.Context) (tiers.Put, error) {
 	if err := r.Pin(ctx, t, []digest.Digest{m.digest}, m.arrival.ID, false, m.fence); err != nil {
 		return tiers.Put{}, err
 	}
-	key, err := r.Store(ctx, t, m.digest, body, "record of promotion "+m.o.ID, m.o.RequestedBy)
+	key, err := r.Store(ctx, t, m.digest, body)
 	m.object = key
 	return r.KeepRecord(t, m.digest, m.o.ID), err
 }

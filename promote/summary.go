@@ -94,7 +94,7 @@ func (m *move) store(ctx context.Context, contents []attest.Blob) error {
 		return err
 	}
 	for _, c := range contents {
-		key, err := r.Store(ctx, m.target.Tier, c.Descriptor.Digest, c.Content, "summary of promotion "+m.o.ID, m.o.RequestedBy)
+		key, err := r.Store(ctx, m.target.Tier, c.Descriptor.Digest, c.Content)
 		if err != nil {
 			return err
 		}

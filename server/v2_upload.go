@@ -8,16 +8,12 @@ import (
 	"net/http"
 	"regexp"
 	"strconv"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 
 	"sluice.dev/sluice/oci"
 	"sluice.dev/sluice/tiers"
 )
-
-// cancelTimeout bounds the clean-up after an upload that failed as a whole.
-const cancelTimeout = 10 * time.Second
 
 // startUpload answers "POST /v2/<name>/blobs/uploads/": a mount, a whole blob, or a
 // session for one to come.
@@ -51,18 +47,7 @@ func (s *Server) startUpload(r v2Request) error {
 	if err := s.limitUpload(r, 0); err != nil {
 		return err
 	}
-	u, err := r.repo.StartUpload(ctx)
-	if err != nil {
-		return err
-	}
-	if err := u.Finish(ctx, r.Request().Body, -1, r.Request().ContentLength, d); err != nil {
-		// The client was never told of the session, so nobody would go on with it. One
-		// whose blob was recorded after all is not cancelled.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cancelTimeout)
-		defer cancel()
-		if err := u.Cancel(ctx); err != nil {
-			s.log.DebugContext(ctx, "an upload is left for garbage collection", "upload", u.ID, "error", err)
-		}
+	if err := r.repo.PushBlob(ctx, r.Request().Body, r.Request().ContentLength, d); err != nil {
 		return err
 	}
 	return r.created(d)
@@ -87,7 +72,7 @@ func (s *Server) mount(r v2Request, from string, d digest.Digest) (bool, error) 
 // appendUpload answers "PATCH /v2/<name>/blobs/uploads/<id>", streamed or with a
 // Content-Range.
 func (s *Server) appendUpload(r v2Request) error {
-	u, err := s.upload(r)
+	u, err := s.upload(r, r.repo.Upload)
 	if err != nil {
 		return err
 	}
@@ -110,11 +95,15 @@ func (s *Server) finishUpload(r v2Request) error {
 	if err != nil {
 		return err
 	}
-	u, err := s.upload(r)
+	body, start, length, err := r.chunk()
 	if err != nil {
 		return err
 	}
-	body, start, length, err := r.chunk()
+	find := r.repo.Upload
+	if length > 0 && start <= 0 { // most clients send all of a blob so, or nothing more
+		find = r.repo.WholeUpload
+	}
+	u, err := s.upload(r, find)
 	if err != nil {
 		return err
 	}
@@ -129,7 +118,7 @@ func (s *Server) finishUpload(r v2Request) error {
 
 // uploadStatus answers "GET /v2/<name>/blobs/uploads/<id>".
 func (s *Server) uploadStatus(r v2Request) error {
-	u, err := s.upload(r)
+	u, err := s.upload(r, r.repo.Upload)
 	if err != nil {
 		return err
 	}
@@ -142,7 +131,7 @@ func (s *Server) uploadStatus(r v2Request) error {
 
 // cancelUpload answers "DELETE /v2/<name>/blobs/uploads/<id>".
 func (s *Server) cancelUpload(r v2Request) error {
-	u, err := s.upload(r)
+	u, err := s.upload(r, r.repo.Upload)
 	if err != nil {
 		return err
 	}
@@ -153,8 +142,8 @@ func (s *Server) cancelUpload(r v2Request) error {
 }
 
 // upload finds the session and bounds what the request may add to it.
-func (s *Server) upload(r v2Request) (*tiers.Upload, error) {
-	u, err := r.repo.Upload(r.Request().Context(), r.route.ref)
+func (s *Server) upload(r v2Request, find func(ctx context.Context, id string) (*tiers.Upload, error)) (*tiers.Upload, error) {
+	u, err := find(r.Request().Context(), r.route.ref)
 	if err != nil {
 		return nil, err
 	}

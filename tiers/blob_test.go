@@ -111,7 +111,7 @@ func TestWritable(t *testing.T) {
 			t.Errorf("%s: %v, want %v", name, err, oci.ErrDenied)
 		}
 	}
-	if left := w.catalog.all(t, ""); len(left) != 0 {
+	if left := w.left(""); len(left) != 0 {
 		t.Errorf("records: %v", left)
 	}
 }

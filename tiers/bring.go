@@ -79,8 +79,8 @@ func (r *Registry) Unpin(ctx context.Context, id string) error {
 }
 
 // Store stores a small content of the registry's own, which the caller has pinned.
-func (r *Registry) Store(ctx context.Context, t *Tier, d digest.Digest, body []byte, purpose, actor string) (key string, err error) {
-	s, err := r.Stage(ctx, t, d, body, purpose, actor)
+func (r *Registry) Store(ctx context.Context, t *Tier, d digest.Digest, body []byte) (key string, err error) {
+	s, err := r.Stage(ctx, t, d, body)
 	if err != nil {
 		return "", err
 	}

@@ -77,7 +77,7 @@ func TestBringCorrupt(t *testing.T) {
 			if _, err := w.Bring(t.Context(), w.dev.Tier, w.stable.Tier, d, "test", "alice"); !errors.Is(err, oci.ErrCorrupt) {
 				t.Errorf("copies %v, %s: %v, want %v", copies, algorithm, err, oci.ErrCorrupt)
 			}
-			if len(w.buckets["stable"].live) != 0 || len(w.catalog.all(t, "store/"+w.stable.Tier.Store())) != 0 {
+			if len(w.buckets["stable"].live) != 0 || len(w.left("store/"+w.stable.Tier.Store())) != 0 {
 				t.Error("something is left of the corrupt copy")
 			}
 			w.audit(true)
@@ -95,7 +95,7 @@ func TestBringUnknown(t *testing.T) {
 	if _, err := w.Bring(t.Context(), w.dev.Tier, w.stable.Tier, digest.FromString("x"), "test", "alice"); !errors.Is(err, oci.ErrBlobUnknown) {
 		t.Errorf("%v, want %v", err, oci.ErrBlobUnknown)
 	}
-	if left := w.catalog.all(t, ""); len(left) != 0 {
+	if left := w.left(""); len(left) != 0 {
 		t.Errorf("records are left: %v", left)
 	}
 }
@@ -149,12 +149,12 @@ func TestStoreTwice(t *testing.T) {
 	w.buckets["dev"].hook(func(op, _ string) {
 		if op == "put" && !raced {
 			raced = true
-			if _, err := w.Store(t.Context(), w.dev.Tier, d, body, "test", "bob"); err != nil {
+			if _, err := w.Store(t.Context(), w.dev.Tier, d, body); err != nil {
 				t.Error(err)
 			}
 		}
 	})
-	key, err := w.Store(t.Context(), w.dev.Tier, d, body, "test", "alice")
+	key, err := w.Store(t.Context(), w.dev.Tier, d, body)
 	if err != nil {
 		t.Fatal(err)
 	}

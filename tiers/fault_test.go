@@ -113,6 +113,7 @@ func TestDeleteBehindBrokenPush(t *testing.T) {
 		layers = append(layers, w.blob(w.dev, fmt.Appendf(nil, "layer %d", i)))
 	}
 	body := image(layers[0], nil, "", layers...)
+	w.release()
 	w.faults.arm(3, false) // intent, object, first batch, and then the end
 	if _, err := w.dev.PutManifest(t.Context(), "v1", "", "", body); !errors.Is(err, oci.ErrUnavailable) {
 		t.Fatalf("%v, want %v", err, oci.ErrUnavailable)
@@ -138,6 +139,7 @@ func TestPushNoticesLostReferences(t *testing.T) {
 		layers = append(layers, w.blob(w.dev, fmt.Appendf(nil, "layer %d", i)))
 	}
 	body := image(layers[0], nil, "", layers...)
+	w.release()
 	n := 0
 	w.catalog.onCommit(func(c tiers.Change) {
 		if n++; n == 3 { // behind the first batch

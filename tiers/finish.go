@@ -29,31 +29,45 @@ func (u *Upload) Finish(ctx context.Context, r io.Reader, start, length int64, w
 	if start >= 0 && start != u.state.Offset {
 		return fmt.Errorf("%w: the upload has %d bytes, the chunk begins at %d", oci.ErrRangeInvalid, u.state.Offset, start)
 	}
-	var got digest.Digest
-	var err error
-	switch {
-	case u.state.Offset == 0 && u.state.Tail == nil && u.state.S3ID == "" && length >= 0 && length <= singlePut:
-		got, err = u.putWhole(ctx, r, length, want)
-	case length == 0:
-		got, err = u.complete(ctx, want)
-	default:
-		if err = u.Append(ctx, r, start, length); err == nil {
-			got, err = u.complete(ctx, want)
+	if u.untouched() && length >= 0 && length <= singlePut {
+		if err := u.putWhole(ctx, r, length, want); err != nil {
+			return fmt.Errorf("upload %s: %w", u.ID, err)
+		}
+		return nil
+	}
+	if length != 0 {
+		if err := u.Append(ctx, r, start, length); err != nil {
+			return fmt.Errorf("upload %s: %w", u.ID, err)
 		}
 	}
+	got, err := u.complete(ctx, want)
 	if err != nil {
 		return fmt.Errorf("upload %s: %w", u.ID, err)
 	}
 	if got != want {
-		u.abandon(ctx)
-		return fmt.Errorf("%w: the content is %s, not %s", oci.ErrDigestInvalid, got, want)
+		return u.mismatch(ctx, got, want)
 	}
-	return u.recordBlob(ctx, want)
+	_, err = u.recordBlob(ctx, object{key: u.state.Key, size: u.state.Offset}, want)
+	return err
+}
+
+// untouched says that no byte was ever sent to the session.
+func (u *Upload) untouched() bool {
+	return u.state.Offset == 0 && u.state.Tail == nil && u.state.S3ID == ""
+}
+
+// mismatch ends a session whose content is another than was said.
+func (u *Upload) mismatch(ctx context.Context, got, want digest.Digest) error {
+	u.abandon(ctx)
+	return fmt.Errorf("%w: the content is %s, not %s", oci.ErrDigestInvalid, got, want)
 }
 
 // abandon drops the session though the client may be gone. A session that another request
 // has claimed meanwhile is left to that one.
 func (u *Upload) abandon(ctx context.Context) {
+	if u.untold && u.record.Revision == 0 {
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
 	defer cancel()
 	if err := u.drop(ctx); err != nil && !errors.Is(err, oci.ErrRangeInvalid) {
@@ -61,17 +75,60 @@ func (u *Upload) abandon(ctx context.Context) {
 	}
 }
 
-// putWhole sends a body that is the whole blob. The digest is known, so it names the key.
-func (u *Upload) putWhole(ctx context.Context, r io.Reader, length int64, want digest.Digest) (digest.Digest, error) {
-	if err := u.newKey(ctx, objectKey(want, u.repo.registry.NewID())); err != nil {
+// putWhole sends a body that is the whole blob to an object that was announced ahead. The
+// session is looked at again only when the blob is recorded: of several requests that send
+// the whole at once one wins, and the objects of the others go.
+func (u *Upload) putWhole(ctx context.Context, r io.Reader, length int64, want digest.Digest) error {
+	t, registry := u.repo.Tier, u.repo.registry
+	key, err := registry.announcers[t.store].take(ctx)
+	if err != nil {
+		return err
+	}
+	s := &Staged{Digest: want, Size: length, registry: registry, tier: t, object: key}
+	h := want.Algorithm().Hash()
+	if err := t.Bucket.Put(ctx, key, io.TeeReader(r, h), length); err != nil {
+		s.Discard(ctx)
+		return bodyError(err)
+	}
+	o := object{key: key, size: length, intent: intentKey(t.store, key)}
+	got := digest.NewDigest(want.Algorithm(), h)
+	switch {
+	case got == want:
+		s.recorded, err = u.recordBlob(ctx, o, want)
+	case !u.assumed:
+		err = u.mismatch(ctx, got, want)
+	}
+	if u.assumed && (got != want || errors.Is(err, errSession)) {
+		s.recorded, err = u.rest(ctx, o, got, want)
+	}
+	s.Settle(ctx, err)
+	return err
+}
+
+// rest is for a body that was taken for a whole blob where the session turns out to have
+// begun before: it ended already, perhaps by the same request, or what came is only the
+// end of the blob, which then is read back from its object. It returns the key that is
+// recorded, if it is that of the object.
+func (u *Upload) rest(ctx context.Context, o object, got, want digest.Digest) (string, error) {
+	now, err := u.repo.Upload(ctx, u.ID)
+	if err != nil {
 		return "", err
 	}
-	h := want.Algorithm().Hash()
-	if err := u.repo.Tier.Bucket.Put(ctx, u.state.Key, io.TeeReader(r, h), length); err != nil {
-		return "", bodyError(err)
+	*u = *now
+	switch {
+	case u.state.Done != "":
+		return "", u.Finish(ctx, nil, -1, 0, want)
+	case u.untouched() && got != want:
+		return "", u.mismatch(ctx, got, want)
+	case u.untouched():
+		return u.recordBlob(ctx, o, want)
 	}
-	u.state.Offset = length
-	return digest.NewDigest(want.Algorithm(), h), nil
+	body, err := u.repo.Tier.Bucket.Open(ctx, o.key, 0, o.size)
+	if err != nil {
+		return "", err
+	}
+	defer body.Close()
+	return "", u.Finish(ctx, body, -1, o.size, want)
 }
 
 // newKey claims the session with a fresh key for an object that is written in one piece:
@@ -186,54 +243,102 @@ func (u *Upload) readBack(ctx context.Context, algorithm digest.Algorithm) (dige
 	return d, nil
 }
 
+// object is an object that is about to become a blob.
+type object struct {
+	key    string
+	size   int64
+	intent string // the key of its intent; empty where the session names it
+}
+
+// errSession is the conflict of a session that another request changed or ended.
+var errSession = fmt.Errorf("%w: another request ended or changed it meanwhile", oci.ErrUploadUnknown)
+
 // recordBlob makes the object the blob and the session the answer to repeated requests,
-// in one transaction. Where the store has the bytes already, those are kept and the new
-// object goes.
-func (u *Upload) recordBlob(ctx context.Context, d digest.Digest) error {
-	r, t := u.repo.registry, u.repo.Tier
-	duplicate := false
-	err := Retry(ctx, func() error {
-		record, blob, err := r.blobRecord(ctx, t.store, d)
-		if err != nil && !errors.Is(err, oci.ErrBlobUnknown) {
+// in one transaction, and returns the key of the blob's bytes. Where the store has them
+// already, those are kept, and the new object is left to the caller, or to the session.
+func (u *Upload) recordBlob(ctx context.Context, o object, d digest.Digest) (key string, err error) {
+	registry := u.repo.registry
+	known := Record{Key: blobKey(u.repo.Tier.store, d)} // most bytes are new: only a conflict makes us look
+	err = Retry(ctx, func() error {
+		done := u.done(o, d)
+		change, blob, err := u.blobChange(o, d, known, &done)
+		if err != nil {
 			return err
 		}
-		duplicate = err == nil
-		done := u.state
-		done.Done, done.Parts, done.Hash = d, nil, nil
-		change := Change{If: []Condition{Unchanged(u.record)}}
-		if duplicate {
-			unchanged, renewed := r.renew(record, blob)
-			change.If, change.Put = append(change.If, unchanged), renewed
-		} else {
-			blob = blobRecord{Key: u.state.Key, Size: u.state.Offset, RenewedAt: r.Now()}
-			change.If = append(change.If, Unchanged(record))
-			change.Put = []Put{{Key: record.Key, Value: Encode(blob)}}
-		}
-		session := Put{Key: u.record.Key, Value: Encode(done), Expire: doneExpiry}
-		if duplicate || len(done.Old) > 0 {
-			session.Expire = 0 // it still names objects that are to go
-		}
-		change.Put = append(change.Put, session,
-			Put{Key: linkKey(t.Name, u.repo.Name, d), Value: Encode(LinkRecord{Size: blob.Size})},
-			r.EventPut(Event{Type: EventBlobPushed, Actor: u.repo.Actor, Tier: t.Name, Repository: u.repo.Name,
-				Digest: d, Store: t.store, Key: blob.Key, Size: blob.Size}))
-		revision, err := r.catalog.Commit(ctx, change)
-		if hasConflict(err, u.record.Key) {
-			return fmt.Errorf("%w: another request ended or changed upload %s meanwhile", oci.ErrUploadUnknown, u.ID)
-		}
-		if err == nil {
-			u.record.Revision, u.state = revision, done
+		revision, err := registry.catalog.Commit(ctx, change)
+		switch {
+		case hasConflict(err, u.record.Key):
+			return errSession
+		case o.intent != "" && hasConflict(err, o.intent):
+			return fmt.Errorf("%w: it took so long that its object was given up", oci.ErrUploadUnknown)
+		case errors.Is(err, oci.ErrConflict):
+			records, getErr := registry.catalog.Get(ctx, known.Key)
+			if getErr != nil {
+				return getErr
+			}
+			known = records[0]
+		case err == nil:
+			key, u.record.Revision, u.state = blob.Key, revision, done
 		}
 		return err
 	})
-	if err != nil {
-		return err
+	if err == nil {
+		u.tidy(ctx)
 	}
-	if duplicate {
-		u.state.Old = append(u.state.Old, u.state.Key)
+	return key, err
+}
+
+// done is the session as it stands once o is recorded as the blob d.
+func (u *Upload) done(o object, d digest.Digest) uploadRecord {
+	done := u.state
+	if o.intent != "" { // what failed requests may have left
+		old := done.Old[:len(done.Old):len(done.Old)]
+		if done.NextTail != "" {
+			old = append(old, done.NextTail)
+		}
+		if done.Whole {
+			old = append(old, done.Key)
+		}
+		done.Old, done.NextTail = old, ""
 	}
-	u.tidy(ctx)
-	return nil
+	done.Key, done.Done, done.Parts, done.Hash, done.Offset = o.key, d, nil, nil, o.size
+	return done
+}
+
+// blobChange makes the transaction that records the blob. known is its record in the store
+// as it was read.
+func (u *Upload) blobChange(o object, d digest.Digest, known Record, done *uploadRecord) (change Change, blob blobRecord, err error) {
+	t, registry := u.repo.Tier, u.repo.registry
+	blob = blobRecord{Key: o.key, Size: o.size, RenewedAt: registry.Now()}
+	change.If = []Condition{Unchanged(known)}
+	expire := sessionMemory
+	switch {
+	case known.Revision != 0:
+		if blob, err = Decode[blobRecord](known); err != nil {
+			return change, blob, err
+		}
+		change.If[0], change.Put = registry.renew(known, blob)
+		if o.intent == "" {
+			done.Old, expire = append(done.Old[:len(done.Old):len(done.Old)], o.key), 0 // it names the object until that is gone
+		}
+	default:
+		change.Put = []Put{{Key: known.Key, Value: Encode(blob)}}
+		if o.intent != "" {
+			change.If, change.Delete = append(change.If, Present(o.intent)), []string{o.intent}
+		}
+	}
+	if len(done.Old) > 0 {
+		expire = 0
+	}
+	if !u.untold || u.record.Revision != 0 {
+		change.If = append(change.If, Unchanged(u.record))
+		change.Put = append(change.Put, Put{Key: u.record.Key, Value: Encode(*done), Expire: expire})
+	}
+	change.Put = append(change.Put,
+		Put{Key: linkKey(t.Name, u.repo.Name, d), Value: Encode(LinkRecord{Size: blob.Size})},
+		registry.EventPut(Event{Type: EventBlobPushed, Actor: u.repo.Actor, Tier: t.Name, Repository: u.repo.Name,
+			Digest: d, Store: t.store, Key: blob.Key, Size: blob.Size}))
+	return change, blob, nil
 }
 
 // tidy removes what an ended session leaves behind and lets the session expire. What
@@ -251,7 +356,7 @@ func (u *Upload) tidy(ctx context.Context) {
 	}
 	_, err := u.repo.registry.catalog.Commit(ctx, Change{
 		If:  []Condition{Unchanged(u.record)},
-		Put: []Put{{Key: u.record.Key, Value: Encode(u.state), Expire: doneExpiry}},
+		Put: []Put{{Key: u.record.Key, Value: Encode(u.state), Expire: sessionMemory}},
 	})
 	if err != nil {
 		u.repo.registry.log.WarnContext(ctx, "an ended upload stays until garbage collection", "upload", u.ID, "error", err)

@@ -147,7 +147,7 @@ func TestArrivalsInterleaved(t *testing.T) {
 	var a artifact
 	prepare := func(w *world) {
 		store := func(d digest.Digest, body []byte) {
-			if _, err := w.Store(w.t.Context(), w.stable.Tier, d, body, "test", "alice"); err != nil {
+			if _, err := w.Store(w.t.Context(), w.stable.Tier, d, body); err != nil {
 				w.t.Fatal(err)
 			}
 		}
@@ -229,7 +229,7 @@ func TestArrivalsInterleaved(t *testing.T) {
 			return err
 		}
 		root := ocispec.Descriptor{MediaType: m.MediaType, Digest: digest.FromBytes(body), Size: int64(len(body))}
-		if _, err := w.Store(w.t.Context(), w.stable.Tier, root.Digest, body, "test", "alice"); err != nil {
+		if _, err := w.Store(w.t.Context(), w.stable.Tier, root.Digest, body); err != nil {
 			return err
 		}
 		return w.stable.Arrival(id).Stage(w.t.Context(), tiers.Arriving{Descriptor: root, Manifest: m})
@@ -284,7 +284,7 @@ func TestArrivalsInterleaved(t *testing.T) {
 		root := ocispec.Descriptor{MediaType: m.MediaType, Digest: digest.FromBytes(body), Size: int64(len(body))}
 		eachInterleaving(t, func(w *world) {
 			a = artifact{root: root, nodes: []tiers.Arriving{{Descriptor: root, Manifest: m, Depth: 1}}}
-			if _, err := w.Store(w.t.Context(), w.stable.Tier, root.Digest, body, "test", "alice"); err != nil {
+			if _, err := w.Store(w.t.Context(), w.stable.Tier, root.Digest, body); err != nil {
 				w.t.Fatal(err)
 			}
 			if err := staged(w, "p"); err != nil {

@@ -22,6 +22,7 @@ import (
 //	tier/<tier>/subject/<repo>@<subject>                 its revision grows when a referrer goes
 //	tier/<tier>/link/<repo>@<digest>                     the repository may read the blob: LinkRecord
 //	upload/<id>                                          uploadRecord
+//	session-key                                          authenticates the ids of uploads
 //	pinned/<promotion>/<ulid>                            what a batch of pins pinned
 //	staged/<arrival>/<ulid>                              what a batch of an arrival staged
 //	committed/<arrival>                                  everything it staged can be seen
@@ -34,6 +35,8 @@ const (
 	prefixUpload = "upload/"
 	prefixEvent  = "event/"
 )
+
+const sessionKeyKey = "session-key"
 
 func blobKey(store string, d digest.Digest) string {
 	return "store/" + store + "/blob/" + d.String()

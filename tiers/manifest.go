@@ -153,7 +153,7 @@ func (p *push) checkBlobs(ctx context.Context) error {
 func (p *push) store(ctx context.Context, body []byte) error {
 	r := p.repo.registry
 	var err error
-	if p.staged, err = r.Stage(ctx, p.repo.Tier, p.desc.Digest, body, "manifest", p.repo.Actor); err != nil {
+	if p.staged, err = r.Stage(ctx, p.repo.Tier, p.desc.Digest, body); err != nil {
 		return err
 	}
 	err = Retry(ctx, func() error {

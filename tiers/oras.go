@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"sluice.dev/sluice/oci"
@@ -26,12 +27,20 @@ func (r *Repository) Push(ctx context.Context, desc ocispec.Descriptor, content 
 		_, err = r.PutManifest(ctx, desc.Digest.String(), "", desc.MediaType, body)
 		return err
 	}
+	return r.PushBlob(ctx, content, desc.Size, desc.Digest)
+}
+
+// PushBlob stores the blob d in one go: length bytes of content, or all there is where
+// length is negative. There is no session that could be gone on with; what fails leaves
+// nothing. Errors are those of Upload.Finish.
+func (r *Repository) PushBlob(ctx context.Context, content io.Reader, length int64, d digest.Digest) error {
 	u, err := r.StartUpload(ctx)
 	if err != nil {
 		return err
 	}
-	if err := u.Finish(ctx, content, -1, desc.Size, desc.Digest); err != nil {
-		u.abandon(ctx) // nobody else knows the session
+	u.untold = true
+	if err := u.Finish(ctx, content, -1, length, d); err != nil {
+		u.abandon(ctx)
 		return err
 	}
 	return nil

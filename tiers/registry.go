@@ -65,6 +65,9 @@ type Registry struct {
 	log     *slog.Logger
 	now     func() time.Time
 	buffers chan []byte
+	// announcers by store
+	announcers map[string]*announcer
+	sessionKey []byte // authenticates the ids of upload sessions
 }
 
 // New checks the configuration and asks every bucket who it is.
@@ -75,7 +78,7 @@ func New(ctx context.Context, config Config) (*Registry, error) {
 	if len(config.Tiers) == 0 {
 		return nil, errors.New("tiers: at least one tier is needed")
 	}
-	r := &Registry{catalog: config.Catalog, log: config.Log, now: config.Now}
+	r := &Registry{catalog: config.Catalog, log: config.Log, now: config.Now, announcers: map[string]*announcer{}}
 	if r.now == nil {
 		r.now = time.Now
 	}
@@ -90,6 +93,10 @@ func New(ctx context.Context, config Config) (*Registry, error) {
 		if err := r.add(ctx, t); err != nil {
 			return nil, err
 		}
+	}
+	var err error
+	if r.sessionKey, err = r.sharedSecret(ctx); err != nil {
+		return nil, fmt.Errorf("tiers: the key of upload sessions: %w", err)
 	}
 	return r, nil
 }
@@ -120,6 +127,9 @@ func (r *Registry) add(ctx context.Context, t Tier) error {
 		return fmt.Errorf("tier %q: identity of its bucket: %w", t.Name, err)
 	}
 	t.store = store
+	if r.announcers[store] == nil {
+		r.announcers[store] = newAnnouncer(r, store)
+	}
 	r.tiers = append(r.tiers, &t)
 	return nil
 }

@@ -32,15 +32,14 @@ type Staged struct {
 	recorded string // the key that the last Change records, or found recorded
 }
 
-// Stage stores body in the bucket of t unless its bytes are there already. purpose says
-// in the intent what the object is for.
-func (r *Registry) Stage(ctx context.Context, t *Tier, d digest.Digest, body []byte, purpose, actor string) (*Staged, error) {
+// Stage stores body in the bucket of t unless its bytes are there already.
+func (r *Registry) Stage(ctx context.Context, t *Tier, d digest.Digest, body []byte) (*Staged, error) {
 	s := &Staged{Digest: d, Size: int64(len(body)), registry: r, tier: t}
 	_, _, err := r.blobRecord(ctx, t.store, d)
 	if err == nil || !errors.Is(err, oci.ErrBlobUnknown) {
 		return s, err
 	}
-	if s.object, err = r.Announce(ctx, t, d, purpose, actor); err != nil {
+	if s.object, err = r.announcers[t.store].take(ctx); err != nil {
 		return nil, err
 	}
 	if err := t.Bucket.Put(ctx, s.object, bytes.NewReader(body), s.Size); err != nil {
@@ -48,23 +47,6 @@ func (r *Registry) Stage(ctx context.Context, t *Tier, d digest.Digest, body []b
 		return nil, fmt.Errorf("store %s: %w", d, err)
 	}
 	return s, nil
-}
-
-// Announce makes a key for the bytes of d that nobody has used before and writes the
-// intent that names it.
-func (r *Registry) Announce(ctx context.Context, t *Tier, d digest.Digest, purpose, actor string) (object string, err error) {
-	object = objectKey(d, r.NewID())
-	intent := intentRecord{For: purpose, By: actor, StartedAt: r.Now()}
-	_, err = r.catalog.Commit(ctx, Change{Put: []Put{{Key: intentKey(t.store, object), Value: Encode(intent)}}})
-	if err != nil {
-		return "", fmt.Errorf("announce %s: %w", object, err)
-	}
-	return object, nil
-}
-
-// objectKey is where bytes of a known digest are put.
-func objectKey(d digest.Digest, id string) string {
-	return "blobs/" + d.Algorithm().String() + "/" + d.Encoded() + "/" + id
 }
 
 // Change completes the transaction that makes the staged content a fact. It is asked anew

@@ -154,7 +154,7 @@ func TestUploadCancel(t *testing.T) {
 			if n := len(w.buckets["dev"].live) + len(w.buckets["dev"].open); n != 0 {
 				t.Errorf("%d objects and multipart uploads are left", n)
 			}
-			if left := w.catalog.all(t, ""); len(left) != 0 {
+			if left := w.left(""); len(left) != 0 {
 				t.Errorf("records are left: %v", left)
 			}
 			if _, err := w.dev.Upload(t.Context(), u.ID); !errors.Is(err, oci.ErrUploadUnknown) {

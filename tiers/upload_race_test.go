@@ -201,7 +201,7 @@ func TestUploadCancelRacesChunk(t *testing.T) {
 			t.Error("a chunk was taken after the upload was cancelled")
 		}
 		feed.Close()
-		if left := w.catalog.all(t, ""); len(left) != 0 {
+		if left := w.left(""); len(left) != 0 {
 			t.Errorf("records are left: %v", left)
 		}
 	}

@@ -153,7 +153,7 @@ func TestUploadWrongDigest(t *testing.T) {
 				if n := len(w.buckets["dev"].live) + len(w.buckets["dev"].open); n != 0 {
 					t.Errorf("%d objects and multipart uploads are left", n)
 				}
-				if left := w.catalog.all(t, ""); len(left) != 0 {
+				if left := w.left(""); len(left) != 0 {
 					t.Errorf("records are left: %v", left)
 				}
 			}

@@ -175,6 +175,28 @@ func (w *world) events() []tiers.Event {
 	return events
 }
 
+// release takes back what was announced ahead.
+func (w *world) release() {
+	w.t.Helper()
+	if err := w.Release(context.Background()); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// left lists the keys under prefix that stay: not what expires, nor what was announced and
+// not used, nor what every registry has.
+func (w *world) left(prefix string) []string {
+	w.t.Helper()
+	w.release()
+	var keys []string
+	for _, r := range w.catalog.all(w.t, prefix) {
+		if !w.catalog.expires[r.Key] && r.Key != "session-key" {
+			keys = append(keys, r.Key)
+		}
+	}
+	return keys
+}
+
 // auditor compares the catalog with the buckets and with itself.
 type auditor struct {
 	*world
@@ -189,6 +211,9 @@ type auditor struct {
 // record accounts for. strict also refuses what an interrupted request may leave behind.
 func (w *world) audit(strict bool) {
 	w.t.Helper()
+	if strict {
+		w.release()
+	}
 	a := &auditor{world: w, strict: strict, records: map[string]tiers.Record{}, stored: map[string]*bucket{}, named: map[string]map[string]bool{}}
 	for _, r := range w.catalog.all(w.t, "") {
 		a.records[r.Key] = r
@@ -274,7 +299,7 @@ func (a *auditor) store(key string, r tiers.Record) {
 
 func (a *auditor) upload(key string, r tiers.Record) {
 	v := fields(a.t, r)
-	if v["done"] != nil && a.catalog.expires[key] {
+	if a.catalog.expires[key] {
 		return // it vanishes, and what only it names would be lost
 	}
 	if a.strict {

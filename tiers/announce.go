@@ -1,0 +1,150 @@
+package tiers
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// Keys that are announced ahead of their use.
+const (
+	// announceMost is how many one transaction announces at the most.
+	announceMost = 32
+	// announceBurst is within what time the next batch is twice as large as the last one:
+	// a push now and then announces one key, a busy registry many at once.
+	announceBurst = time.Second
+	// announceAge is how long a key may wait for its use. It is far shorter than the age
+	// at which garbage collection takes an intent for abandoned.
+	announceAge = time.Minute
+)
+
+// announcer hands out object keys of one store whose intents are in the catalog already:
+// before the first byte of any object something in the catalog names its key, and a
+// transaction for each small object would cost as much as storing it.
+//
+// Whoever takes a key either records its object in a transaction that compares and deletes
+// the intent, or withdraws it. A crash leaves intents without objects, which garbage
+// collection finds.
+type announcer struct {
+	registry *Registry
+	store    string
+	turn     chan struct{} // holds one token: who has it may touch what follows
+	unused   []announced   // oldest first
+	size     int           // of the next batch
+	filled   time.Time     // when the last batch came
+}
+
+type announced struct {
+	key string
+	at  time.Time
+}
+
+func newAnnouncer(r *Registry, store string) *announcer {
+	a := &announcer{registry: r, store: store, turn: make(chan struct{}, 1)}
+	a.turn <- struct{}{}
+	return a
+}
+
+func (a *announcer) lock(ctx context.Context) error {
+	select {
+	case <-a.turn:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (a *announcer) unlock() { a.turn <- struct{}{} }
+
+// take returns a key that nobody has used. Callers that find none wait for one batch
+// together.
+func (a *announcer) take(ctx context.Context) (string, error) {
+	if err := a.lock(ctx); err != nil {
+		return "", err
+	}
+	defer a.unlock()
+	now := a.registry.Now()
+	var stale []string
+	for len(a.unused) > 0 && now.Sub(a.unused[0].at) > announceAge {
+		stale = append(stale, intentKey(a.store, a.unused[0].key))
+		a.unused = a.unused[1:]
+	}
+	if len(a.unused) == 0 {
+		if err := a.fill(ctx, now, stale); err != nil {
+			return "", fmt.Errorf("announce an object: %w", err)
+		}
+	}
+	key := a.unused[0].key
+	a.unused = a.unused[1:]
+	return key, nil
+}
+
+// fill announces the next batch and takes back what became too old.
+func (a *announcer) fill(ctx context.Context, now time.Time, stale []string) error {
+	if a.size = min(2*a.size, announceMost); a.size == 0 || now.Sub(a.filled) > announceBurst {
+		a.size = 1
+	}
+	change := Change{Delete: stale}
+	intent := Encode(intentRecord{For: "push", StartedAt: now})
+	batch := make([]announced, a.size)
+	for i := range batch {
+		batch[i] = announced{key: "blobs/" + a.registry.NewID(), at: now}
+		change.Put = append(change.Put, Put{Key: intentKey(a.store, batch[i].key), Value: intent})
+	}
+	if _, err := a.registry.catalog.Commit(ctx, change); err != nil {
+		return err
+	}
+	a.unused, a.filled = batch, now
+	return nil
+}
+
+// release takes back the intents of all keys that were not used.
+func (a *announcer) release(ctx context.Context) error {
+	if err := a.lock(ctx); err != nil {
+		return err
+	}
+	defer a.unlock()
+	if len(a.unused) == 0 {
+		return nil
+	}
+	var change Change
+	for _, u := range a.unused {
+		change.Delete = append(change.Delete, intentKey(a.store, u.key))
+	}
+	if _, err := a.registry.catalog.Commit(ctx, change); err != nil {
+		return fmt.Errorf("take back announced keys: %w", err)
+	}
+	a.unused = nil
+	return nil
+}
+
+// Release takes back what this process has announced and not used. A server that stops
+// calls it when its last request has ended; one that crashes leaves it to garbage
+// collection.
+func (r *Registry) Release(ctx context.Context) error {
+	for _, a := range r.announcers {
+		if err := a.release(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Announce makes a key for the bytes of d that nobody has used before and writes the
+// intent that names it and says what it is for.
+func (r *Registry) Announce(ctx context.Context, t *Tier, d digest.Digest, purpose, actor string) (object string, err error) {
+	object = objectKey(d, r.NewID())
+	intent := intentRecord{For: purpose, By: actor, StartedAt: r.Now()}
+	_, err = r.catalog.Commit(ctx, Change{Put: []Put{{Key: intentKey(t.store, object), Value: Encode(intent)}}})
+	if err != nil {
+		return "", fmt.Errorf("announce %s: %w", object, err)
+	}
+	return object, nil
+}
+
+// objectKey is where bytes of a known digest are put.
+func objectKey(d digest.Digest, id string) string {
+	return "blobs/" + d.Algorithm().String() + "/" + d.Encoded() + "/" + id
+}
