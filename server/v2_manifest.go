@@ -45,8 +45,27 @@ func (s *Server) getManifest(r v2Request) error {
 		return err
 	}
 	r.describe(desc)
-	http.ServeContent(r.Response(), r.Request(), "", time.Time{}, bytes.NewReader(body))
-	return nil
+	if conditional(r.Request()) {
+		http.ServeContent(r.Response(), r.Request(), "", time.Time{}, bytes.NewReader(body))
+		return nil
+	}
+	header := r.Response().Header()
+	header.Set("Accept-Ranges", "bytes")
+	header.Set("Content-Length", strconv.Itoa(len(body)))
+	r.Response().WriteHeader(http.StatusOK)
+	_, err = r.Response().Write(body)
+	return err
+}
+
+// conditional says whether a request wants more than the content as it is: a part of it,
+// or only if it has changed (RFC 9110, sections 13 and 14).
+func conditional(r *http.Request) bool {
+	for _, name := range []string{"Range", "If-Range", "If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"} {
+		if r.Header[name] != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // describe sets the headers that say what a body is.

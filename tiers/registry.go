@@ -68,6 +68,7 @@ type Registry struct {
 	// announcers by store
 	announcers map[string]*announcer
 	sessionKey []byte // authenticates the ids of upload sessions
+	bodies     bodies
 }
 
 // New checks the configuration and asks every bucket who it is.
@@ -95,6 +96,9 @@ func New(ctx context.Context, config Config) (*Registry, error) {
 		}
 	}
 	var err error
+	if r.bodies, err = newBodies(); err != nil {
+		return nil, err
+	}
 	if r.sessionKey, err = r.sharedSecret(ctx); err != nil {
 		return nil, fmt.Errorf("tiers: the key of upload sessions: %w", err)
 	}

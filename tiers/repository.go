@@ -191,16 +191,21 @@ func (r *Repository) HasManifest(d digest.Digest) Condition {
 	return Present(manifestKey(r.Tier.Name, r.Name, d))
 }
 
-// Manifest reads a manifest whole and checks it against its digest.
+// Manifest reads a manifest whole and checks it against its digest. The bytes may be
+// shared: nobody may change them.
 func (r *Repository) Manifest(ctx context.Context, reference string) (ocispec.Descriptor, []byte, error) {
 	desc, err := r.Resolve(ctx, reference)
 	if err != nil {
 		return desc, nil, err
 	}
+	if body, ok := r.registry.bodies.get(desc.Digest); ok {
+		return desc, body, nil
+	}
 	body, err := r.registry.content(ctx, r.Tier, desc.Digest, oci.MaxManifestSize)
 	if err != nil {
 		return desc, nil, fmt.Errorf("manifest %s@%s: %w", r.FullName(), desc.Digest, err)
 	}
+	r.registry.bodies.put(desc.Digest, body)
 	return desc, body, nil
 }
 

@@ -33,7 +33,9 @@ variables SLUICE_… override the file, flags override both.`,
 			if err != nil {
 				return err
 			}
-			return serve(cmd.Context(), cfg, newLog(cmd.ErrOrStderr(), verbose), cmd.OutOrStdout(), cmd.ErrOrStderr())
+			log := bufferLog(cmd.ErrOrStderr())
+			defer log.Stop()
+			return serve(cmd.Context(), cfg, slog.New(&flushing{newLog(log, verbose).Handler(), log}), cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
 	cmd.Flags().StringVar(&file, "config", "", "configuration file (default: sluice.yaml in the data directory)")
@@ -41,14 +43,6 @@ variables SLUICE_… override the file, flags override both.`,
 	cmd.Flags().StringVar(&data, "data", "", "data directory (default ./"+defaultData+")")
 	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "log more")
 	return cmd
-}
-
-func newLog(w io.Writer, verbose bool) *slog.Logger {
-	level := slog.LevelInfo
-	if verbose {
-		level = slog.LevelDebug
-	}
-	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
 }
 
 // serveConfig finds the configuration: the file that was named, or that of the data

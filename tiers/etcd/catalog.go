@@ -34,8 +34,9 @@ type Config struct {
 
 // Catalog is a tiers.Catalog on etcd.
 type Catalog struct {
-	client *clientv3.Client
-	prefix string
+	client  *clientv3.Client
+	prefix  string
+	batches batches
 
 	// One lease serves all records that expire in about the same time: a lease for each
 	// would cost a second transaction.
@@ -67,7 +68,9 @@ func New(config Config) (*Catalog, error) {
 	if config.Prefix == "" {
 		config.Prefix = defaultPrefix
 	}
-	return &Catalog{client: client, prefix: config.Prefix, leases: map[time.Duration]lease{}}, nil
+	c := &Catalog{client: client, prefix: config.Prefix, leases: map[time.Duration]lease{}}
+	c.batches.read = c.read
+	return c, nil
 }
 
 // Close ends the connection.
@@ -84,7 +87,7 @@ func (c *Catalog) Get(ctx context.Context, keys ...string) ([]tiers.Record, erro
 	records := make([]tiers.Record, 0, len(keys))
 	for len(keys) > 0 {
 		n := min(len(keys), tiers.MaxOps)
-		step, err := c.get(ctx, keys[:n])
+		step, err := c.batches.get(ctx, keys[:n])
 		if err != nil {
 			return nil, err
 		}
@@ -93,7 +96,8 @@ func (c *Catalog) Get(ctx context.Context, keys ...string) ([]tiers.Record, erro
 	return records, nil
 }
 
-func (c *Catalog) get(ctx context.Context, keys []string) ([]tiers.Record, error) {
+// read reads up to tiers.MaxOps keys at one revision.
+func (c *Catalog) read(ctx context.Context, keys []string) ([]tiers.Record, error) {
 	ctx, cancel := context.WithTimeout(ctx, opTimeout)
 	defer cancel()
 	records := make([]tiers.Record, len(keys))
