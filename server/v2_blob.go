@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/labstack/echo/v4"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -48,7 +49,7 @@ func (s *Server) getBlob(r v2Request) error {
 		}
 	}
 	r.describe(ocispec.Descriptor{MediaType: octetStream, Digest: d})
-	w := &rangeWriter{ResponseWriter: r.Response()}
+	w := &rangeWriter{Response: r.Response(), content: content}
 	http.ServeContent(w, request, "", time.Time{}, content)
 	if w.refused {
 		return fmt.Errorf("%w: %q of %d bytes", errRangeRefused, request.Header.Get("Range"), blob.Size)
@@ -150,16 +151,51 @@ func (b *blobReader) close() {
 	}
 }
 
-// rangeWriter keeps the plain text back with which http.ServeContent refuses a range.
+// Pieces in which a blob is sent: the client has BodyTimeout to take each.
+const pieceSize = 1 << 20
+
+// sendTo writes n bytes from where the reader stands to w, by the shortest way that the
+// store's stream knows.
+func (b *blobReader) sendTo(w io.Writer, n int64) (sent int64, err error) {
+	if b.err != nil {
+		return 0, b.err
+	}
+	if b.stream == nil || b.at != b.offset {
+		b.close()
+		if err := b.open(n); err != nil {
+			return 0, err
+		}
+	}
+	transfer := func(n int64) (int64, error) { return io.CopyN(w, b.stream, n) }
+	if direct, ok := b.stream.(tiers.Transferrer); ok {
+		transfer = func(n int64) (int64, error) { return direct.TransferTo(w, n) }
+	}
+	for sent < n {
+		_ = b.control.SetWriteDeadline(time.Now().Add(b.timeout)) // tests have writers without deadlines
+		k, err := transfer(min(pieceSize, n-sent))
+		sent += k
+		b.offset += k
+		b.at = b.offset
+		if err != nil {
+			b.err = err
+			return sent, err
+		}
+	}
+	return sent, nil
+}
+
+// rangeWriter keeps the plain text back with which http.ServeContent refuses a range, and
+// takes the shortest way for the content itself.
 type rangeWriter struct {
-	http.ResponseWriter
+	*echo.Response
+	content *blobReader
 	refused bool
 }
 
 // WriteHeader passes every status but that one.
 func (w *rangeWriter) WriteHeader(status int) {
 	if w.refused = status == http.StatusRequestedRangeNotSatisfiable; !w.refused {
-		w.ResponseWriter.WriteHeader(status)
+		w.Response.WriteHeader(status)
 	}
 }
 
@@ -168,7 +204,20 @@ func (w *rangeWriter) Write(p []byte) (int, error) {
 	if w.refused {
 		return len(p), nil
 	}
-	return w.ResponseWriter.Write(p)
+	return w.Response.Write(p)
+}
+
+// ReadFrom is what io.CopyN calls for http.ServeContent, with so many bytes of the content.
+func (w *rangeWriter) ReadFrom(src io.Reader) (int64, error) {
+	limited, ok := src.(*io.LimitedReader)
+	if !ok || limited.R != w.content {
+		return io.Copy(struct{ io.Writer }{w}, src)
+	}
+	// Below echo's response lies net/http's, which can take bytes from a connection.
+	n, err := w.content.sendTo(w.Response.Writer, limited.N)
+	limited.N -= n
+	w.Response.Size += n
+	return n, err
 }
 
 // deleteBlob answers "DELETE /v2/<name>/blobs/<digest>".

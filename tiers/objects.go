@@ -39,6 +39,13 @@ type Objects interface {
 	Delete(ctx context.Context, key string) error
 }
 
+// Transferrer is what the stream of Open may be as well: it writes up to n bytes of itself
+// to w by a shorter way than through a buffer, from one connection to another within the
+// kernel say. Fewer than n bytes come with an error, or at the end of the stream.
+type Transferrer interface {
+	TransferTo(w io.Writer, n int64) (int64, error)
+}
+
 // ObjectInfo is what a store says of an object.
 type ObjectInfo struct {
 	Size int64

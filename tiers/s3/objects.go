@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"net/http"
 	"strings"
 	"time"
 
@@ -77,8 +78,13 @@ func (s *Store) Open(ctx context.Context, key string, offset, length int64) (io.
 	if length == 0 {
 		return s.openNothing(ctx, key, offset)
 	}
-	var opts minio.GetObjectOptions
 	whole := offset == 0 && length < 0
+	if body, err := s.openDirect(ctx, key, offset, length); err == nil {
+		return body, nil
+	} else if ctx.Err() != nil {
+		return nil, s.failed(ctx, "open", key, err)
+	}
+	var opts minio.GetObjectOptions
 	if !whole {
 		opts.Set("Range", rangeHeader(offset, length))
 	}
@@ -96,6 +102,40 @@ func (s *Store) Open(ctx context.Context, key string, offset, length int64) (io.
 		return nil, fmt.Errorf("open %s in %s at %d: %w: the answer is not the range", key, s, offset, oci.ErrUnavailable)
 	}
 	return &fullReader{body: body, left: want, wrap: func(err error) error {
+		return s.failed(ctx, "read", key, err)
+	}}, nil
+}
+
+// openDirect reads over a connection of the store's own. What it cannot do, and what the
+// server does not simply answer, is left to the ordinary client.
+func (s *Store) openDirect(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
+	if s.direct == nil {
+		return nil, errIndirect
+	}
+	u, err := s.core.PresignedGetObject(ctx, s.bucket, key, directExpiry, nil)
+	if err != nil {
+		return nil, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+	status := http.StatusOK
+	if offset > 0 || length >= 0 {
+		req.Header.Set("Range", rangeHeader(offset, length))
+		status = http.StatusPartialContent
+	}
+	body, header, err := s.direct.get(ctx, req, status)
+	if err != nil {
+		return nil, err
+	}
+	if length < 0 {
+		length = body.left
+	}
+	if status == http.StatusPartialContent && !strings.HasPrefix(header.Get("Content-Range"), fmt.Sprintf("bytes %d-", offset)) || body.left > length {
+		return nil, errors.Join(errIndirect, body.Close())
+	}
+	return &fullReader{body: body, left: length, wrap: func(err error) error {
 		return s.failed(ctx, "read", key, err)
 	}}, nil
 }

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"sluice.dev/sluice/oci"
+	"sluice.dev/sluice/tiers"
 )
 
 // exactReader hands out exactly left bytes of src or fails. The server makes an object as
@@ -127,6 +128,23 @@ func (r *fullReader) Read(p []byte) (int, error) {
 		r.err = r.wrap(err)
 	}
 	return n, r.err
+}
+
+// TransferTo writes up to n bytes to w, by the shortest way there is.
+func (r *fullReader) TransferTo(w io.Writer, n int64) (int64, error) {
+	direct, ok := r.body.(tiers.Transferrer)
+	if !ok {
+		return io.CopyN(w, r, n)
+	}
+	if r.err != nil {
+		return 0, r.err
+	}
+	sent, err := direct.TransferTo(w, min(n, r.left))
+	r.left -= sent
+	if err != nil {
+		r.err = r.wrap(err)
+	}
+	return sent, r.err
 }
 
 // Close gives the connection back.

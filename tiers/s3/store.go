@@ -46,6 +46,7 @@ type Config struct {
 // Store is one bucket. Its methods may be called concurrently.
 type Store struct {
 	core     *minio.Core
+	direct   *direct // nil where reads take the ordinary way
 	conns    *http.Transport
 	bucket   string
 	region   string
@@ -92,7 +93,7 @@ func New(cfg Config) (*Store, error) {
 		return nil, fmt.Errorf("s3 endpoint %s: %w", cfg.Endpoint, err)
 	}
 	return &Store{
-		core: core, conns: conns, bucket: cfg.Bucket, region: cfg.Region,
+		core: core, direct: newDirect(u), conns: conns, bucket: cfg.Bucket, region: cfg.Region,
 		endpoint: u.Scheme + "://" + strings.ToLower(u.Host),
 		access:   cfg.AccessKey, secret: cfg.SecretKey,
 		copyLimit: maxCopy, copyPart: 1 << 30,
@@ -122,6 +123,9 @@ func transport() *http.Transport {
 // server that is about to stop does not wait for them then.
 func (s *Store) Close() error {
 	s.conns.CloseIdleConnections()
+	if s.direct != nil {
+		s.direct.close()
+	}
 	return nil
 }
 
