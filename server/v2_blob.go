@@ -32,6 +32,15 @@ func (s *Server) getBlob(r v2Request) error {
 	if err != nil {
 		return err
 	}
+	if r.Request().Method == http.MethodGet {
+		if url, err := blob.URL(ctx); err != nil {
+			return err
+		} else if url != "" {
+			r.Response().Header().Set(headerDigest, d.String())
+			r.Response().Header().Set("Cache-Control", "no-store") // the address is good for minutes
+			return r.Redirect(http.StatusTemporaryRedirect, url)
+		}
+	}
 	content := &blobReader{ctx: ctx, blob: blob, header: r.Response().Header(), timeout: s.config.BodyTimeout,
 		control: http.NewResponseController(r.Response().Writer)}
 	defer content.close()

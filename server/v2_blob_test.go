@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -102,5 +103,52 @@ func TestClientThatDoesNotRead(t *testing.T) {
 	time.Sleep(time.Second)
 	if n, _ := io.Copy(io.Discard, conn); n >= int64(len(content)) {
 		t.Errorf("got all %d bytes", n)
+	}
+}
+
+// A tier that redirects sends a GET to the store and answers everything else itself.
+func TestBlobRedirect(t *testing.T) {
+	f := newFixture(t, nil)
+	content := random(3000)
+	d := f.push("dev/app", content)
+	empty := f.push("dev/app", "")
+	dev, err := f.server.registry.Tier("dev")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dev.Redirect = true
+	path := "/v2/dev/app/blobs/" + d.String()
+	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	resp, err := client.Get(f.url + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusTemporaryRedirect || resp.Header.Get("Docker-Content-Digest") != d.String() || !strings.Contains(resp.Header.Get("Location"), "X-Amz-Signature") {
+		t.Fatalf("got %s, %v", resp.Status, resp.Header)
+	}
+	if got := f.want(f.do("GET", path, nil), 200, ""); string(got.body) != content { // follows
+		t.Errorf("got %d other bytes", len(got.body))
+	}
+	if got := f.want(f.do("GET", path, nil, "Range", "bytes=10-19"), 206, ""); string(got.body) != content[10:20] {
+		t.Errorf("got %q", got.body)
+	}
+	for _, path := range []string{"/v2/dev/app/blobs/" + empty.String(), "/v2/dev/other/blobs/" + d.String()} {
+		resp, err := client.Get(f.url + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if want := map[bool]int{true: 404, false: 200}[strings.Contains(path, "other")]; resp.StatusCode != want {
+			t.Errorf("%s: %s, want %d", path, resp.Status, want)
+		}
+	}
+	head, err := client.Head(f.url + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	head.Body.Close()
+	if head.StatusCode != 200 || head.ContentLength != 3000 {
+		t.Errorf("HEAD: %s, %d", head.Status, head.ContentLength)
 	}
 }

@@ -18,8 +18,9 @@ type Blob struct {
 	Digest digest.Digest
 	Size   int64
 
-	key    string
-	bucket Bucket
+	key      string
+	bucket   Bucket
+	redirect bool
 }
 
 // Open reads length bytes from offset; length < 0 reads to the end. A stream that is cut
@@ -30,6 +31,19 @@ func (b *Blob) Open(ctx context.Context, offset, length int64) (io.ReadCloser, e
 		return nil, fmt.Errorf("open blob %s: %w", b.Digest, err)
 	}
 	return rc, nil
+}
+
+// URL is where clients read the blob from the store itself, for PresignedLife. It is empty
+// where the tier does not redirect.
+func (b *Blob) URL(ctx context.Context) (string, error) {
+	if !b.redirect || b.Size == 0 {
+		return "", nil
+	}
+	u, err := b.bucket.Presign(ctx, b.key)
+	if err != nil {
+		return "", fmt.Errorf("blob %s: %w", b.Digest, err)
+	}
+	return u, nil
 }
 
 // Blob finds a blob that the repository holds. Bytes that only other repositories hold
@@ -53,7 +67,7 @@ func (r *Repository) Blob(ctx context.Context, d digest.Digest) (*Blob, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Blob{Digest: d, Size: b.Size, key: b.Key, bucket: r.Tier.Bucket}, nil
+	return &Blob{Digest: d, Size: b.Size, key: b.Key, bucket: r.Tier.Bucket, redirect: r.Tier.Redirect}, nil
 }
 
 // renewEvery is how old the promise to keep a blob may get before it is given anew: a

@@ -3,6 +3,7 @@ package tiers
 import (
 	"context"
 	"io"
+	"time"
 )
 
 // PartMin is the least size in bytes of every part of a multipart upload but the last
@@ -90,11 +91,23 @@ type Copier interface {
 	CopyFrom(ctx context.Context, from Objects, srcKey, key string, size int64) error
 }
 
+// PresignedLife is how long an address that Presign gave is good for. Bytes that nothing
+// refers to any more must stay at least as long.
+const PresignedLife = 15 * time.Minute
+
+// Presigner gives addresses under which clients read an object from the store itself.
+type Presigner interface {
+	// Presign returns a URL that reads the object under key for PresignedLife, without
+	// other credentials.
+	Presign(ctx context.Context, key string) (string, error)
+}
+
 // Bucket is all that a store of bytes offers; the S3 adapter implements it.
 type Bucket interface {
 	Objects
 	Multipart
 	Copier
+	Presigner
 
 	// Identity returns the identity of the bucket, the content of an object that the
 	// first caller writes with a conditional write and nobody ever changes. Two names for

@@ -31,7 +31,10 @@ type Tier struct {
 	// MovingTags are patterns (path.Match) of the tags that a promotion may move; above
 	// a pushed tier all others stay where they are.
 	MovingTags []string
-	Bucket     Bucket
+	// Redirect sends clients that pull a blob to the store, which they must be able to
+	// reach. Who may pull is asked before; whoever has the address has the blob.
+	Redirect bool
+	Bucket   Bucket
 
 	store string // the identity of the bucket
 }

@@ -47,6 +47,7 @@ type TierConfig struct {
 	Policy     string   `yaml:"policy" env:"POLICY"`          // file that seeds the policy where there is none of its name yet
 	Host       string   `yaml:"host" env:"HOST"`              // host name of the tier's own, without the tier in names
 	MovingTags []string `yaml:"movingTags" env:"MOVING_TAGS"` // patterns of tags that a promotion may move; default none
+	Redirect   bool     `yaml:"redirect" env:"REDIRECT"`      // send pulls of blobs to the S3 server, which clients must reach; default false
 	S3         S3Config `yaml:"s3" envPrefix:"S3_"`           // without an endpoint: the embedded server
 }
 

@@ -157,6 +157,9 @@ func (c *checker) tier(at string, i int, t TierConfig) {
 	case t.Push && t.Policy != "":
 		c.add(at+".policy", "guards nothing: clients push to this tier")
 	}
+	if t.Redirect && t.S3.Endpoint == "" {
+		c.add(at+".redirect", "the embedded S3 server is for this process alone: name an s3.endpoint that clients can reach")
+	}
 	for j, pattern := range t.MovingTags {
 		if _, err := path.Match(pattern, ""); err != nil {
 			c.add(fmt.Sprintf("%s.movingTags[%d]", at, j), "%q is no pattern: * is any run of characters, ? one", pattern)

@@ -159,6 +159,15 @@ func (s *Store) openNothing(ctx context.Context, key string, offset int64) (io.R
 	return io.NopCloser(bytes.NewReader(nil)), nil
 }
 
+// Presign signs a GET of the object.
+func (s *Store) Presign(ctx context.Context, key string) (string, error) {
+	u, err := s.core.PresignedGetObject(ctx, s.bucket, key, tiers.PresignedLife, nil)
+	if err != nil {
+		return "", s.failed(ctx, "presign", key, err)
+	}
+	return u.String(), nil
+}
+
 // Stat reads size and checksum.
 func (s *Store) Stat(ctx context.Context, key string) (tiers.ObjectInfo, error) {
 	info, err := s.core.StatObject(ctx, s.bucket, key, minio.StatObjectOptions{Checksum: true})
