@@ -138,42 +138,88 @@ func (w *appender) known(ctx context.Context, r io.Reader, length int64) error {
 	return nil
 }
 
-// unknown buffers a body of unknown length part by part.
+// unknown gathers a body of unknown length part by part. While one part is sent the next
+// is read, where a second buffer is to be had at once.
 func (w *appender) unknown(ctx context.Context, r io.Reader) error {
-	buf, err := w.upload.repo.registry.buffer(ctx)
+	registry := w.upload.repo.registry
+	buf, err := registry.buffer(ctx)
 	if err != nil {
 		return err
 	}
-	defer func() { w.upload.repo.registry.release(buf) }()
+	var sent *sending
+	wait := func() error {
+		if sent == nil {
+			return nil
+		}
+		<-sent.done
+		registry.release(sent.buf)
+		err := sent.err
+		sent = nil
+		return err
+	}
+	defer func() {
+		_ = wait() // of a request that failed already
+		registry.release(buf)
+	}()
 	before, err := w.readTail(ctx)
 	if err != nil {
 		return err
 	}
 	filled := copy(buf, before)
 	for {
-		n, err := fill(r, buf[filled:])
+		n, ended := fill(r, buf[filled:])
 		w.hash.Write(buf[filled : filled+n])
 		w.state.Offset += int64(n)
 		filled += n
-		if err != nil && err != io.EOF {
-			return bodyError(err)
+		if err := wait(); err != nil {
+			return err
+		}
+		if ended != nil && ended != io.EOF {
+			return bodyError(ended)
 		}
 		if filled >= PartMin {
 			w.dropTail()
-			if err := w.putPart(ctx, bytes.NewReader(buf[:filled]), int64(filled)); err != nil {
-				buf = nil // a request that was given up may still read it: the next upload gets another
-				return err
+			sent = w.send(ctx, buf, filled)
+			if next, ok := registry.spareBuffer(); ok && ended == nil {
+				buf = next
+			} else {
+				if ok {
+					registry.release(next)
+				}
+				<-sent.done
+				buf, err, sent = sent.buf, sent.err, nil
+				if err != nil {
+					return err
+				}
 			}
 			filled = 0
 		}
-		if err != nil {
+		if ended != nil {
 			if err := w.putTail(ctx, buf[:filled]); err != nil {
-				buf = nil
+				buf = nil // a request that was given up may still read it
 				return err
 			}
 			return nil
 		}
 	}
+}
+
+// sending is a part that is being sent beside the reading of the next.
+type sending struct {
+	done chan struct{} // closed when what follows is settled
+	buf  []byte        // nil where a request that was given up may still read it
+	err  error
+}
+
+func (w *appender) send(ctx context.Context, buf []byte, n int) *sending {
+	s := &sending{done: make(chan struct{}), buf: buf}
+	go func() {
+		defer close(s.done)
+		if s.err = w.putPart(ctx, bytes.NewReader(buf[:n]), int64(n)); s.err != nil {
+			s.buf = nil
+		}
+	}()
+	return s
 }
 
 // fill reads until buf is full or r ends. io.ReadFull would call the end of a body
@@ -275,6 +321,19 @@ func (r *Registry) buffer(ctx context.Context) ([]byte, error) {
 		return buf, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
+	}
+}
+
+// spareBuffer is a buffer that nobody waits for, if there is one.
+func (r *Registry) spareBuffer() (buf []byte, ok bool) {
+	select {
+	case buf = <-r.buffers:
+		if buf == nil {
+			buf = make([]byte, bufferSize)
+		}
+		return buf, true
+	default:
+		return nil, false
 	}
 }
 

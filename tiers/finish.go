@@ -12,8 +12,10 @@ import (
 	"sluice.dev/sluice/oci"
 )
 
-// singlePut is up to what size in bytes a whole blob is sent to S3 in one request.
-const singlePut = 64 << 20
+// singlePut is up to what size in bytes a whole blob is sent to S3 in one request: the most
+// that one may hold (Amazon S3, "Upload and copy limits"). Parts that go one after the
+// other are no faster, and a store that keeps files copies them together at the end.
+const singlePut = 5 << 30
 
 // Finish adds what r holds, length bytes or all there is where length is negative, and
 // ends the upload as the blob want. From nil on the blob is durable and the repository
