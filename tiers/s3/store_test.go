@@ -2,7 +2,9 @@ package s3_test
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
 	"runtime"
 	"strings"
@@ -51,10 +53,40 @@ func startS3(t *testing.T) func(t *testing.T) *s3.Store {
 func TestStore(t *testing.T) {
 	open := startS3(t)
 	tierstest.TestBucket(t, func(t *testing.T) tiers.Bucket { return open(t) })
+	t.Run("CopySum", func(t *testing.T) { testCopySum(t, open(t), open(t)) })
 	t.Run("CopyInParts", func(t *testing.T) { testCopyInParts(t, open(t), open(t)) })
 	t.Run("Memory", func(t *testing.T) { testMemory(t, open(t)) })
 	t.Run("Bucket", func(t *testing.T) { testBucket(t, open(t)) })
 	t.Run("CorruptIdentity", func(t *testing.T) { testCorruptIdentity(t, open(t)) })
+}
+
+// testCopySum copies what was put whole and what was put in parts: of both the store gives
+// the SHA-256 of the copy, so that nobody has to read it back.
+func testCopySum(t *testing.T, from, to *s3.Store) {
+	data := bytes.Repeat([]byte("0123456789"), 1000)
+	want := fmt.Sprintf("%x", sha256.Sum256(data))
+	if err := from.Put(t.Context(), "whole", bytes.NewReader(data), int64(len(data))); err != nil {
+		t.Fatal(err)
+	}
+	id, err := from.Begin(t.Context(), "parts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	part, err := from.PutPart(t.Context(), "parts", id, 1, bytes.NewReader(data), int64(len(data)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := from.Complete(t.Context(), "parts", id, []tiers.Part{part}); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{"whole", "parts"} {
+		if err := to.CopyFrom(t.Context(), from, key, key, int64(len(data))); err != nil {
+			t.Fatal(err)
+		}
+		if info, err := to.Stat(t.Context(), key); err != nil || info.SHA256 != want {
+			t.Errorf("%s: %+v, %v, want SHA-256 %s", key, info, err, want)
+		}
+	}
 }
 
 func testCopyInParts(t *testing.T, from, to *s3.Store) {
