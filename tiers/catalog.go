@@ -49,6 +49,7 @@ type Query struct {
 	After      string // a key; the page begins behind it, in the order asked. Empty: at the beginning
 	Limit      int    // 1 to MaxPage
 	Descending bool
+	KeysOnly   bool // leave the values out
 }
 
 // Change is what is written in one transaction. A key may be written once.

@@ -256,6 +256,25 @@ type catalog struct {
 	commits      int
 	beforeCommit func(tiers.Change)
 	beforeGet    func(keys []string)
+	afterList    func(q tiers.Query)
+}
+
+func (c *catalog) List(ctx context.Context, q tiers.Query) ([]tiers.Record, error) {
+	records, err := c.Catalog.List(ctx, q)
+	c.mu.Lock()
+	after := c.afterList
+	c.mu.Unlock()
+	if after != nil {
+		after(q)
+	}
+	return records, err
+}
+
+// onList sets what is called behind every listing.
+func (c *catalog) onList(after func(q tiers.Query)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.afterList = after
 }
 
 func (c *catalog) Get(ctx context.Context, keys ...string) ([]tiers.Record, error) {

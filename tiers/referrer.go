@@ -3,6 +3,7 @@ package tiers
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -15,7 +16,33 @@ import (
 // end. A subject that nothing names, or that is not there, has an empty page.
 func (r *Repository) Referrers(ctx context.Context, subject digest.Digest, artifactType, last string, n int) (page []ocispec.Descriptor, next string, err error) {
 	prefix := referrerPrefix(r.Tier.Name, r.Name, subject)
-	records, next, err := r.registry.page(ctx, prefix, last, n)
+	kept, _, err := listed(ctx, r, pageKey{list: prefix + artifactType, last: last, n: n}, func() (referrerPage, int, error) {
+		descs, next, err := r.readReferrers(ctx, subject, artifactType, last, n)
+		size := 0
+		for _, d := range descs {
+			size += 300 // digest, types, the struct itself
+			for key, value := range d.Annotations {
+				size += len(key) + len(value) + 64
+			}
+		}
+		return referrerPage{descs, next}, size, err
+	})
+	if err != nil {
+		return nil, "", err
+	}
+	return slices.Clone(kept.descriptors), kept.next, nil
+}
+
+// referrerPage is a page of referrers as it is kept in memory; the annotations in it are
+// shared and never changed.
+type referrerPage struct {
+	descriptors []ocispec.Descriptor
+	next        string
+}
+
+func (r *Repository) readReferrers(ctx context.Context, subject digest.Digest, artifactType, last string, n int) (page []ocispec.Descriptor, next string, err error) {
+	prefix := referrerPrefix(r.Tier.Name, r.Name, subject)
+	records, next, err := r.registry.page(ctx, Query{Prefix: prefix}, last, n)
 	if err != nil {
 		return nil, "", fmt.Errorf("referrers of %s@%s: %w", r.FullName(), subject, err)
 	}

@@ -72,6 +72,7 @@ type Registry struct {
 	announcers map[string]*announcer
 	sessionKey []byte // authenticates the ids of upload sessions
 	bodies     bodies
+	pages      pages
 }
 
 // New checks the configuration and asks every bucket who it is.
@@ -100,6 +101,9 @@ func New(ctx context.Context, config Config) (*Registry, error) {
 	}
 	var err error
 	if r.bodies, err = newBodies(); err != nil {
+		return nil, err
+	}
+	if r.pages, err = newPages(); err != nil {
 		return nil, err
 	}
 	if r.sessionKey, err = r.sharedSecret(ctx); err != nil {
@@ -197,7 +201,7 @@ func (r *Registry) Repositories(ctx context.Context, tier, last string, n int) (
 
 // listNames lists what stands behind prefix in the keys.
 func (r *Registry) listNames(ctx context.Context, prefix, last string, n int) (names []string, next string, err error) {
-	records, next, err := r.page(ctx, prefix, last, n)
+	records, next, err := r.page(ctx, Query{Prefix: prefix, KeysOnly: true}, last, n)
 	if err != nil {
 		return nil, "", err
 	}
@@ -208,20 +212,20 @@ func (r *Registry) listNames(ctx context.Context, prefix, last string, n int) (n
 	return names, next, nil
 }
 
-// page reads n records behind prefix+last, one more to know whether there are more.
-func (r *Registry) page(ctx context.Context, prefix, last string, n int) (records []Record, next string, err error) {
+// page reads n records of what q asks behind last, one more to know whether there are more.
+func (r *Registry) page(ctx context.Context, q Query, last string, n int) (records []Record, next string, err error) {
 	n = min(max(n, 1), MaxPage-1)
-	q := Query{Prefix: prefix, Limit: n + 1}
+	q.Limit = n + 1
 	if last != "" {
-		q.After = prefix + last
+		q.After = q.Prefix + last
 	}
 	records, err = r.catalog.List(ctx, q)
 	if err != nil {
-		return nil, "", fmt.Errorf("list %s: %w", prefix, err)
+		return nil, "", fmt.Errorf("list %s: %w", q.Prefix, err)
 	}
 	if len(records) > n {
 		records = records[:n]
-		next = strings.TrimPrefix(records[n-1].Key, prefix)
+		next = strings.TrimPrefix(records[n-1].Key, q.Prefix)
 	}
 	return records, next, nil
 }
@@ -243,7 +247,7 @@ func (r *Registry) EventPut(e Event) Put {
 // Events lists the events that are not sealed yet, by the order of their keys, for
 // auditors and tests.
 func (r *Registry) Events(ctx context.Context, last string, n int) (events []Event, next string, err error) {
-	records, next, err := r.page(ctx, prefixEvent, last, n)
+	records, next, err := r.page(ctx, Query{Prefix: prefixEvent}, last, n)
 	if err != nil {
 		return nil, "", err
 	}

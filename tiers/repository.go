@@ -262,7 +262,7 @@ func (r *Repository) Manifests(ctx context.Context, last string, n int) (page []
 		return nil, "", err
 	}
 	prefix := manifestPrefix(r.Tier.Name, r.Name)
-	records, next, err := r.registry.page(ctx, prefix, last, n)
+	records, next, err := r.registry.page(ctx, Query{Prefix: prefix}, last, n)
 	if err != nil {
 		return nil, "", err
 	}

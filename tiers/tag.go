@@ -3,6 +3,7 @@ package tiers
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -14,10 +15,27 @@ import (
 // go on; empty at the end. The error wraps oci.ErrNameUnknown for a repository that never
 // held a manifest.
 func (r *Repository) Tags(ctx context.Context, last string, n int) (tags []string, next string, err error) {
-	if err := r.known(ctx); err != nil {
-		return nil, "", err
+	prefix := tagPrefix(r.Tier.Name, r.Name)
+	page, generation, err := listed(ctx, r, pageKey{list: prefix, last: last, n: n}, func() (tagPage, int, error) {
+		names, next, err := r.registry.listNames(ctx, prefix, last, n)
+		size := 0
+		for _, name := range names {
+			size += len(name) + 16 // the string's header
+		}
+		return tagPage{names, next}, size, err
+	})
+	if err != nil {
+		return nil, "", fmt.Errorf("tags of %s: %w", r.FullName(), err)
 	}
-	return r.registry.listNames(ctx, tagPrefix(r.Tier.Name, r.Name), last, n)
+	if generation.Revision == 0 {
+		return nil, "", fmt.Errorf("%w: %s", oci.ErrNameUnknown, r.FullName())
+	}
+	return slices.Clone(page.tags), page.next, nil
+}
+
+type tagPage struct {
+	tags []string
+	next string
 }
 
 // known says whether the repository has ever held a manifest.

@@ -13,7 +13,6 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 
-	"sluice.dev/sluice/oci"
 	"sluice.dev/sluice/tiers"
 )
 
@@ -37,6 +36,7 @@ type Catalog struct {
 	client  *clientv3.Client
 	prefix  string
 	batches batches
+	fences  fences
 
 	// One lease serves all records that expire in about the same time: a lease for each
 	// would cost a second transaction.
@@ -131,40 +131,6 @@ func (c *Catalog) read(ctx context.Context, keys []string) ([]tiers.Record, erro
 
 func (c *Catalog) record(key, value []byte, mod, created int64) tiers.Record {
 	return tiers.Record{Key: strings.TrimPrefix(string(key), c.prefix), Value: value, Revision: mod, Created: created}
-}
-
-// List reads one page.
-func (c *Catalog) List(ctx context.Context, q tiers.Query) ([]tiers.Record, error) {
-	if q.Limit < 1 || q.Limit > tiers.MaxPage {
-		return nil, fmt.Errorf("%w: list %s: a page holds 1 to %d records, not %d", oci.ErrRequestInvalid, q.Prefix, tiers.MaxPage, q.Limit)
-	}
-	ctx, cancel := context.WithTimeout(ctx, opTimeout)
-	defer cancel()
-	from, to := c.prefix+q.Prefix, clientv3.GetPrefixRangeEnd(c.prefix+q.Prefix)
-	order := clientv3.SortAscend
-	if q.Descending {
-		order = clientv3.SortDescend
-	}
-	if q.After != "" {
-		// Of two bounds the narrower counts, so that After may lie outside the prefix.
-		if after := c.prefix + q.After; q.Descending {
-			to = min(to, after)
-		} else {
-			from = max(from, after+"\x00")
-		}
-	}
-	if from >= to {
-		return nil, nil
-	}
-	resp, err := c.client.Get(ctx, from, clientv3.WithRange(to), clientv3.WithLimit(int64(q.Limit)), clientv3.WithSort(clientv3.SortByKey, order))
-	if err != nil {
-		return nil, translate("list "+q.Prefix, err)
-	}
-	records := make([]tiers.Record, len(resp.Kvs))
-	for i, kv := range resp.Kvs {
-		records[i] = c.record(kv.Key, kv.Value, kv.ModRevision, kv.CreateRevision)
-	}
-	return records, nil
 }
 
 // Commit applies the change in one transaction.
