@@ -1,6 +1,7 @@
 package clients_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"net"
 	"net/http"
@@ -78,6 +79,32 @@ func TestPushAndPull(t *testing.T) {
 			t.Errorf("copied %s, want %s", got, digest)
 		}
 	})
+	t.Run("docker", func(t *testing.T) {
+		h := clients.New(t)
+		h.StartDocker()
+		h.Run("docker", "pull", "--quiet", ref)
+		h.Run("docker", "tag", ref, registry+"/acme/docker:1")
+		h.Run("docker", "push", "--quiet", registry+"/acme/docker:1")
+		if got := h.Run("crane", "manifest", registry+"/acme/docker:1"); !json.Valid([]byte(got)) {
+			t.Errorf("docker pushed %q", got)
+		}
+	})
+	t.Run("buildah", func(t *testing.T) {
+		h := clients.New(t)
+		h.Run("buildah", "pull", "--tls-verify=false", ref)
+		h.Run("buildah", "push", "--tls-verify=false", ref, "docker://"+registry+"/acme/buildah:1")
+		if got := h.Run("crane", "manifest", registry+"/acme/buildah:1"); !json.Valid([]byte(got)) {
+			t.Errorf("buildah pushed %q", got)
+		}
+	})
+	t.Run("regctl", func(t *testing.T) {
+		h := clients.New(t)
+		h.Run("regctl", "registry", "set", registry, "--tls", "disabled")
+		blob := strings.TrimSpace(h.Input("hello", "regctl", "blob", "put", registry+"/acme/regctl"))
+		if got := h.Run("regctl", "blob", "get", registry+"/acme/regctl", blob); got != "hello" {
+			t.Errorf("regctl gave back %q", got)
+		}
+	})
 	t.Run("podman", func(t *testing.T) {
 		h := clients.New(t)
 		h.Run("podman", "pull", "--tls-verify=false", "--quiet", ref)
@@ -99,7 +126,7 @@ func TestRefused(t *testing.T) {
 
 // TestLogin asks each client for its credentials, by a server that wants them.
 func TestLogin(t *testing.T) {
-	for _, name := range []string{"crane", "oras", "skopeo", "podman"} {
+	for _, name := range []string{"crane", "oras", "skopeo", "podman", "docker", "buildah", "regctl", "helm", "notation"} {
 		t.Run(name, func(t *testing.T) {
 			seen := make(chan string, 100)
 			addr := serve(t, func(w http.ResponseWriter, r *http.Request) {
@@ -114,11 +141,19 @@ func TestLogin(t *testing.T) {
 			})
 			h := clients.New(t)
 			h.Login(addr, "ci", "secret")
+			if name == "docker" {
+				h.StartDocker()
+			}
 			args := map[string][]string{
-				"crane":  {"manifest", addr + "/a/b:1"},
-				"oras":   {"manifest", "fetch", "--plain-http", addr + "/a/b:1"},
-				"skopeo": {"inspect", "--tls-verify=false", "docker://" + addr + "/a/b:1"},
-				"podman": {"pull", "--tls-verify=false", addr + "/a/b:1"},
+				"crane":    {"manifest", addr + "/a/b:1"},
+				"oras":     {"manifest", "fetch", "--plain-http", addr + "/a/b:1"},
+				"skopeo":   {"inspect", "--tls-verify=false", "docker://" + addr + "/a/b:1"},
+				"podman":   {"pull", "--tls-verify=false", addr + "/a/b:1"},
+				"docker":   {"pull", addr + "/a/b:1"},
+				"buildah":  {"pull", "--tls-verify=false", addr + "/a/b:1"},
+				"regctl":   {"--host", "reg=" + addr + ",tls=disabled", "manifest", "get", addr + "/a/b:1"},
+				"helm":     {"pull", "--plain-http", "oci://" + addr + "/a/b", "--version", "1.0.0"},
+				"notation": {"list", "--insecure-registry", addr + "/a/b:1"},
 			}[name]
 			h.Refused(name, args...)
 			select {
@@ -155,5 +190,49 @@ func TestCosign(t *testing.T) {
 	signer.AttestTag(ref, predicateType, predicate)
 	if tags := h.Run("crane", "ls", registry+"/acme/app"); !strings.Contains(tags, ".att") {
 		t.Errorf("no attestation tag among %q", tags)
+	}
+}
+
+// TestDockerEnds looks for what a daemon may leave behind: processes, and mounts.
+func TestDockerEnds(t *testing.T) {
+	var socket string
+	t.Run("daemon", func(t *testing.T) {
+		h := clients.New(t)
+		h.StartDocker()
+		socket = strings.TrimSpace(h.Run("docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"))
+	})
+	dir := filepath.Dir(strings.TrimPrefix(socket, "unix://"))
+	if !filepath.IsAbs(dir) {
+		t.Fatalf("docker's socket is %q", socket)
+	}
+	commands, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil || len(commands) == 0 {
+		t.Fatalf("no processes in /proc: %v", err)
+	}
+	for _, file := range commands {
+		data, err := os.ReadFile(file)
+		if err == nil && bytes.Contains(data, []byte(dir)) { // a process may have ended meanwhile
+			t.Errorf("%s still tells of %s: %q", file, dir, data)
+		}
+	}
+	mounts, err := os.ReadFile("/proc/mounts")
+	if err != nil || bytes.Contains(mounts, []byte(dir)) || bytes.Contains(mounts, []byte(t.Name())) { // the name is in the path of a home
+		t.Errorf("a mount is left: %v\n%s", err, mounts)
+	}
+}
+
+func TestNotation(t *testing.T) {
+	registry := startRegistry(t)
+	h := clients.New(t)
+	ref := image(h, registry+"/acme/app")
+
+	signer := h.NewNotation()
+	signer.VerifyRefused(ref)
+	signer.SignTag(ref)
+	signer.Verify(ref)
+	clients.New(t).NewNotation().VerifyRefused(ref)
+	signer.Sign(ref)
+	if got := strings.Count(signer.List(ref), "sha256:"); got != 3 {
+		t.Errorf("notation lists %d digests, want the image and two signatures", got)
 	}
 }

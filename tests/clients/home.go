@@ -21,7 +21,7 @@ const timeout = 2 * time.Minute
 
 // Home is where the clients of one test live: their configuration, credentials, caches,
 // storage and working directory. It goes when the test ends. One Home may be used by
-// several goroutines, except for podman, whose storage they would wait for.
+// several goroutines, except for podman and buildah, whose storage they would wait for.
 type Home struct {
 	tb      testing.TB
 	dir     string
@@ -117,7 +117,13 @@ func (h *Home) Login(registry, user, password string) {
 // fails the test, which shows the command and all it printed.
 func (h *Home) Run(name string, args ...string) string {
 	h.tb.Helper()
-	stdout, stderr, err := h.run(name, args)
+	return h.Input("", name, args...)
+}
+
+// Input is Run with something to read on standard input.
+func (h *Home) Input(input, name string, args ...string) string {
+	h.tb.Helper()
+	stdout, stderr, err := h.run(input, name, args)
 	if err != nil {
 		h.tb.Fatalf("%s %s: %v\n%s%s", name, strings.Join(args, " "), err, stdout, stderr)
 	}
@@ -127,7 +133,7 @@ func (h *Home) Run(name string, args ...string) string {
 // Refused runs a client that has to fail by itself, and returns all that it printed.
 func (h *Home) Refused(name string, args ...string) string {
 	h.tb.Helper()
-	stdout, stderr, err := h.run(name, args)
+	stdout, stderr, err := h.run("", name, args)
 	var exit *exec.ExitError
 	if err == nil || !errors.As(err, &exit) || exit.ExitCode() < 0 {
 		h.tb.Fatalf("%s %s: %v, where it had to be refused\n%s%s", name, strings.Join(args, " "), err, stdout, stderr)
@@ -135,17 +141,18 @@ func (h *Home) Refused(name string, args ...string) string {
 	return stdout + stderr
 }
 
-func (h *Home) run(name string, args []string) (stdout, stderr string, err error) {
+func (h *Home) run(input, name string, args []string) (stdout, stderr string, err error) {
 	h.tb.Helper()
 	ctx, cancel := context.WithTimeout(h.tb.Context(), timeout)
 	defer cancel()
 
-	if name == "podman" {
-		args = append(h.podmanFlags(), args...)
-	}
+	args = append(h.storageFlags(name), args...)
 	cmd := exec.CommandContext(ctx, Path(h.tb, name), args...)
 	cmd.Dir = h.Dir()
 	cmd.Env = h.env
+	if input != "" {
+		cmd.Stdin = strings.NewReader(input)
+	}
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	// podman starts helpers: all of them have to end with it.
@@ -160,16 +167,20 @@ func (h *Home) run(name string, args []string) (stdout, stderr string, err error
 	return out.String(), errs.String(), err
 }
 
-// podmanFlags keep podman's storage in the home, plainly in folders (vfs): no mounts, no
-// kernel modules, no daemon.
-func (h *Home) podmanFlags() []string {
-	return []string{
-		"--root", filepath.Join(h.dir, "podman"),
-		"--runroot", filepath.Join(h.runtime, "podman"),
-		"--tmpdir", filepath.Join(h.runtime, "libpod"),
+// storageFlags keep the storage of podman and buildah in the home, plainly in folders
+// (vfs): no mounts, no kernel modules, no daemon.
+func (h *Home) storageFlags(name string) []string {
+	if name != "podman" && name != "buildah" {
+		return nil
+	}
+	flags := []string{
+		"--root", filepath.Join(h.dir, name),
+		"--runroot", filepath.Join(h.runtime, name),
 		"--storage-driver", "vfs",
-		"--cgroup-manager", "cgroupfs",
-		"--events-backend", "none",
 		"--log-level", "error",
 	}
+	if name == "podman" {
+		flags = append(flags, "--tmpdir", filepath.Join(h.runtime, "libpod"), "--cgroup-manager", "cgroupfs", "--events-backend", "none")
+	}
+	return flags
 }

@@ -9,12 +9,19 @@ import (
 	"testing"
 )
 
-// Path finds a program: one that tests/tools pins or, for Debian's, one on the PATH. It
-// fails the test where there is none.
+// Path finds a program: one that tests/tools pins or, for Debian's, one on the PATH, or of
+// docker's the one that is unpacked in tests/tools/docker. It fails the test where there is
+// none.
 func Path(tb testing.TB, name string) string {
 	tb.Helper()
 	if filepath.IsAbs(name) {
 		return name // built by the test
+	}
+	switch name {
+	case "docker":
+		return unpacked(tb, filepath.Join(dockerRoot(tb), "usr", "bin", name))
+	case "dockerd":
+		return unpacked(tb, filepath.Join(dockerRoot(tb), "usr", "sbin", name))
 	}
 	pinned := filepath.Join(moduleRoot(tb), "tests", "tools", "bin", name)
 	if info, err := os.Stat(pinned); err == nil && info.Mode()&0o111 != 0 {
@@ -31,11 +38,26 @@ func Path(tb testing.TB, name string) string {
 	return ""
 }
 
+// dockerRoot is where docker's packages are unpacked. A docker that the machine happens to
+// have is never used: it is of any version and talks to a daemon of its own.
+func dockerRoot(tb testing.TB) string {
+	tb.Helper()
+	return filepath.Join(moduleRoot(tb), "tests", "tools", "docker")
+}
+
+func unpacked(tb testing.TB, path string) string {
+	tb.Helper()
+	if _, err := os.Stat(path); err != nil {
+		tb.Fatalf("%s is missing: run `make setup` first", path)
+	}
+	return path
+}
+
 // debian tells the programs that come from packages. Any other is taken from tests/tools
 // alone, so that no version but the pinned one is tried.
 func debian(name string) bool {
 	switch name {
-	case "skopeo", "podman", "chromium":
+	case "skopeo", "podman", "buildah", "chromium":
 		return true
 	}
 	return false
