@@ -27,8 +27,9 @@ func job(t *testing.T, s *server) {
 		name string
 		run  func(*testing.T, *server, *http.Client)
 	}{
-		{"oras", orasJob}, {"crane", craneJob}, {"skopeo", skopeoJob}, {"podman", podmanJob},
-		{"cosign", cosignJob}, {"refused", refusedJob}, {"verbs", verbsJob}, {"api", apiJob}, {"pages", pagesJob},
+		{"oras", orasJob}, {"crane", craneJob}, {"skopeo", skopeoJob}, {"podman", podmanJob}, {"buildah", buildahJob},
+		{"docker", dockerJob}, {"regctl", regctlJob}, {"helm", helmJob}, {"cosign", cosignJob}, {"notation", notationJob},
+		{"copy", copyJob}, {"day one", dayOneJob}, {"refused", refusedJob}, {"verbs", verbsJob}, {"api", apiJob}, {"pages", pagesJob},
 	} {
 		t.Run(part.name, func(t *testing.T) {
 			own := *s

@@ -67,6 +67,14 @@ func cosignJob(t *testing.T, s *server, api *http.Client) {
 	}
 }
 
+// attest attaches what the sample policies ask for.
+func (s *server) attest(h *clients.Home, ref string) {
+	s.Helper()
+	for i, a := range attestations {
+		s.run(0, "attest", ref, "--type", a.predicateType, "--predicate", h.File(fmt.Sprintf("p%d.json", i), now(a.predicate)), "--key", s.key())
+	}
+}
+
 // refusedJob tries every way to write to a tier that only promotion fills.
 func refusedJob(t *testing.T, s *server, _ *http.Client) {
 	h := clients.New(t)
