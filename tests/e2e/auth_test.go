@@ -13,9 +13,10 @@ import (
 	"sluice.dev/sluice/tests/clients"
 )
 
-// TestUsers gives users of an htpasswd file grants and has real clients try what each may
-// and may not do.
-func TestUsers(t *testing.T) {
+// serveUsers starts sluice with three users of an htpasswd file: ci pushes below dev/acme,
+// manager promotes anything, deploy pulls from stable. The password is secret-of-NAME.
+func serveUsers(t *testing.T) *server {
+	t.Helper()
 	data := filepath.Join(t.TempDir(), "data")
 	first := serve(t, data, "--data", data) // writes the sample configuration and keys
 	first.stop()
@@ -44,7 +45,12 @@ auth:
 			t.Fatal(err)
 		}
 	}
-	s := serve(t, data, "--config", filepath.Join(data, "auth.yaml"))
+	return serve(t, data, "--config", filepath.Join(data, "auth.yaml"))
+}
+
+// TestUsers has real clients try what each user may and may not do.
+func TestUsers(t *testing.T) {
+	s := serveUsers(t)
 	as := func(user string) *clients.Home {
 		h := clients.New(t)
 		if user != "" {
