@@ -19,13 +19,15 @@ const dockerTimeout = 30 * time.Second
 // StartDocker starts a docker daemon that belongs to the test, and the docker commands of
 // this home use it. It needs root. All it keeps is in the home, its images plainly in
 // folders (vfs), and it touches neither the network nor the firewall of the machine: it
-// builds from scratch, pushes and pulls, and is not meant to run anything. It is stopped
-// and waited for when the test ends.
+// builds from scratch, pushes and pulls, and is not meant to run anything. (Docker 20 makes
+// itself an /etc/docker/key.json all the same, which newer ones do not.) It is stopped and
+// waited for when the test ends.
 func (h *Home) StartDocker() {
 	h.tb.Helper()
 	socket := filepath.Join(h.runtime, "docker.sock")
 	root := dockerRoot(h.tb)
 	cmd := exec.Command(Path(h.tb, "dockerd"),
+		"--config-file", h.write(".docker/daemon.json", []byte("{}")), // not the machine's
 		"--data-root", filepath.Join(h.dir, "docker"),
 		"--exec-root", filepath.Join(h.runtime, "docker"),
 		"--pidfile", filepath.Join(h.runtime, "docker.pid"),
