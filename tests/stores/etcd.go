@@ -6,35 +6,47 @@ import (
 	"net/http"
 	"path/filepath"
 	"strings"
-	"testing"
 	"time"
 )
 
 // StartEtcd starts one etcd server and returns its endpoint and what kills it before the
 // test ends.
-func StartEtcd(tb testing.TB) (endpoints []string, stop func()) {
-	tb.Helper()
-	endpoints, members := StartEtcdCluster(tb, 1)
+func StartEtcd(o Owner) (endpoints []string, stop func()) {
+	o.Helper()
+	endpoints, members := StartEtcdCluster(o, 1)
+	return endpoints, members[0].Kill
+}
+
+// StartDurableEtcd is StartEtcd with the fsync of every write that a deployment has: what
+// is measured must pay for it.
+func StartDurableEtcd(o Owner) (endpoints []string, stop func()) {
+	o.Helper()
+	endpoints, members := startCluster(o, 1)
 	return endpoints, members[0].Kill
 }
 
 // StartEtcdCluster starts n etcd servers that are one cluster. It does without fsync: the
 // tests kill processes, not machines.
-func StartEtcdCluster(tb testing.TB, n int) (endpoints []string, members []*Process) {
-	tb.Helper()
+func StartEtcdCluster(o Owner, n int) (endpoints []string, members []*Process) {
+	o.Helper()
+	return startCluster(o, n, "--unsafe-no-fsync")
+}
+
+func startCluster(o Owner, n int, flags ...string) (endpoints []string, members []*Process) {
+	o.Helper()
 	var err error
 	for range startAttempts {
-		if endpoints, members, err = startEtcd(tb, n); err == nil {
+		if endpoints, members, err = startEtcd(o, n, flags); err == nil {
 			return endpoints, members
 		}
 	}
-	tb.Fatal(err)
+	o.Fatal(err)
 	return nil, nil
 }
 
-func startEtcd(tb testing.TB, n int) ([]string, []*Process, error) {
-	tb.Helper()
-	ports := freePorts(tb, 2*n)
+func startEtcd(o Owner, n int, flags []string) ([]string, []*Process, error) {
+	o.Helper()
+	ports := FreePorts(o, 2*n)
 	clients, peers := ports[:n], ports[n:]
 	var cluster []string
 	for i, peer := range peers {
@@ -45,17 +57,17 @@ func startEtcd(tb testing.TB, n int) ([]string, []*Process, error) {
 		p   *Process
 		err error
 	}
-	dir := tb.TempDir()
+	dir := o.TempDir()
 	results := make(chan result, n) // all at once: the first is ready only with the others
 	for i := range n {
 		client, peer := "http://"+clients[i], "http://"+peers[i]
 		go func() {
-			p, err := start(tb, "server", nil, func() bool { return healthy(client) },
+			p, err := Start(o, "server", nil, func() bool { return healthy(client) }, append([]string{
 				"--name", fmt.Sprintf("m%d", i), "--data-dir", filepath.Join(dir, fmt.Sprint(i)),
 				"--listen-client-urls", client, "--advertise-client-urls", client,
 				"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
 				"--initial-cluster", strings.Join(cluster, ","), "--initial-cluster-state", "new",
-				"--log-level", "warn", "--unsafe-no-fsync")
+				"--log-level", "warn"}, flags...)...)
 			results <- result{i, p, err}
 		}()
 	}

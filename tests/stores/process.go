@@ -4,15 +4,24 @@ import (
 	"bytes"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
-	"testing"
 	"time"
 )
+
+// Owner is what a server is started for and ends with: a test, or a program that plays one.
+// Fatal does not return.
+type Owner interface {
+	Helper()
+	Fatal(args ...any)
+	TempDir() string
+	Cleanup(func())
+}
 
 const (
 	startAttempts = 3 // a port that was free may be taken before the server has it
@@ -38,10 +47,11 @@ func (p *Process) Kill() {
 // PID is the id of the process.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 
-// start runs a binary of tests/tools until the test ends and returns once ready says so.
-func start(tb testing.TB, name string, env []string, ready func() bool, args ...string) (*Process, error) {
-	tb.Helper()
-	path := binary(tb, name)
+// Start runs a binary of tests/tools, or one at an absolute path, until its owner ends and
+// returns once ready says so. The error holds the last of what it printed.
+func Start(o Owner, name string, env []string, ready func() bool, args ...string) (*Process, error) {
+	o.Helper()
+	path := binary(o, name)
 	p := &Process{cmd: exec.Command(path, args...), log: &tail{}, gone: make(chan struct{})}
 	p.cmd.Env = append(os.Environ(), env...)
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
@@ -49,7 +59,7 @@ func start(tb testing.TB, name string, env []string, ready func() bool, args ...
 	if err := p.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
-	tb.Cleanup(p.Kill)
+	o.Cleanup(p.Kill)
 	go func() {
 		_ = p.cmd.Wait() // always "killed" when the test ends
 		close(p.gone)
@@ -71,22 +81,25 @@ func start(tb testing.TB, name string, env []string, ready func() bool, args ...
 }
 
 // binary finds a tool, or fails the test.
-func binary(tb testing.TB, name string) string {
-	tb.Helper()
-	root, err := moduleRoot()
+func binary(o Owner, name string) string {
+	o.Helper()
+	if filepath.IsAbs(name) {
+		return name
+	}
+	root, err := ModuleRoot()
 	if err != nil {
-		tb.Fatal(err)
+		o.Fatal(err)
 	}
 	path := filepath.Join(root, "tests", "tools", "bin", name)
 	if info, err := os.Stat(path); err != nil || info.Mode()&0o111 == 0 {
-		tb.Fatalf("%s is missing: run `make tools` first", path)
+		o.Fatal(path + " is missing: run `make tools` first")
 	}
 	return path
 }
 
-// moduleRoot is where go.mod is. The place of this file is asked before the working
+// ModuleRoot is where go.mod is. The place of this file is asked before the working
 // directory, which an embedded S3 server changes.
-func moduleRoot() (string, error) {
+func ModuleRoot() (string, error) {
 	if _, file, _, ok := runtime.Caller(0); ok && filepath.IsAbs(file) {
 		return filepath.Join(filepath.Dir(file), "..", ".."), nil
 	}
@@ -102,19 +115,31 @@ func moduleRoot() (string, error) {
 	return "", fmt.Errorf("find module root: no tests/tools above the working directory")
 }
 
-// freePorts finds n loopback ports that nobody listens on.
-func freePorts(tb testing.TB, n int) []string {
-	tb.Helper()
+// FreePorts finds n loopback addresses that nobody listens on.
+func FreePorts(o Owner, n int) []string {
+	o.Helper()
 	addrs := make([]string, n)
 	for i := range addrs {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
-			tb.Fatal(err)
+			o.Fatal(err)
 		}
 		defer l.Close() // all stay open until all are found, so that they differ
 		addrs[i] = l.Addr().String()
 	}
 	return addrs
+}
+
+// Answers tells whether url answers 200: what to wait for with Start.
+func Answers(url string) bool {
+	client := http.Client{Timeout: time.Second}
+	defer client.CloseIdleConnections()
+	resp, err := client.Get(url)
+	if err != nil {
+		return false
+	}
+	resp.Body.Close()
+	return resp.StatusCode == http.StatusOK
 }
 
 // tail keeps the end of what a server prints.
