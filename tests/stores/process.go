@@ -1,7 +1,6 @@
 package stores
 
 import (
-	"bytes"
 	"fmt"
 	"net"
 	"net/http"
@@ -32,7 +31,7 @@ const (
 // Process is a server that a test started.
 type Process struct {
 	cmd  *exec.Cmd
-	log  *tail
+	log  string        // the file of what it prints
 	gone chan struct{} // closed when it has ended
 	kill sync.Once
 }
@@ -47,14 +46,28 @@ func (p *Process) Kill() {
 // PID is the id of the process.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 
+// Log is the end of what the process has printed so far.
+func (p *Process) Log() string {
+	data, err := os.ReadFile(p.log)
+	if err != nil {
+		return err.Error()
+	}
+	return strings.TrimSpace(string(data[max(0, len(data)-logTail):]))
+}
+
 // Start runs a binary of tests/tools, or one at an absolute path, until its owner ends and
 // returns once ready says so. The error holds the last of what it printed.
 func Start(o Owner, name string, env []string, ready func() bool, args ...string) (*Process, error) {
 	o.Helper()
 	path := binary(o, name)
-	p := &Process{cmd: exec.Command(path, args...), log: &tail{}, gone: make(chan struct{})}
+	p := &Process{cmd: exec.Command(path, args...), log: filepath.Join(o.TempDir(), "log"), gone: make(chan struct{})}
+	log, err := os.Create(p.log)
+	if err != nil {
+		return nil, fmt.Errorf("start %s: %w", name, err)
+	}
+	defer log.Close() // the process has its own
 	p.cmd.Env = append(os.Environ(), env...)
-	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
+	p.cmd.Stdout, p.cmd.Stderr = log, log
 	p.cmd.SysProcAttr = dieWithParent()
 	if err := p.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
@@ -71,10 +84,10 @@ func Start(o Owner, name string, env []string, ready func() bool, args ...string
 		}
 		select {
 		case <-p.gone:
-			return nil, fmt.Errorf("%s ended while starting:\n%s", name, p.log)
+			return nil, fmt.Errorf("%s ended while starting:\n%s", name, p.Log())
 		case <-deadline:
 			p.Kill()
-			return nil, fmt.Errorf("%s was not ready in %v:\n%s", name, startTimeout, p.log)
+			return nil, fmt.Errorf("%s was not ready in %v:\n%s", name, startTimeout, p.Log())
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
@@ -140,28 +153,4 @@ func Answers(url string) bool {
 	}
 	resp.Body.Close()
 	return resp.StatusCode == http.StatusOK
-}
-
-// tail keeps the end of what a server prints.
-type tail struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-// Write keeps the last bytes and always succeeds.
-func (t *tail) Write(p []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.buf.Write(p)
-	if over := t.buf.Len() - logTail; over > 0 {
-		t.buf.Next(over)
-	}
-	return len(p), nil
-}
-
-// String returns what was kept.
-func (t *tail) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return strings.TrimSpace(t.buf.String())
 }
