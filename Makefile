@@ -7,6 +7,8 @@ SHELL := bash
 
 GO       ?= go
 FUZZTIME ?= 5s
+# Flags of the benchmark.
+BENCH    ?=
 # VERBOSE=1 prints every line of every test.
 VERBOSE  ?=
 # make test PKGS=./oci/... for a part.
@@ -24,7 +26,7 @@ TALLY := $(GO) run ./tests/tally $(if $(filter ./...,$(PKGS)),-must-run External
 
 .PHONY: help
 help: ## Print the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: test
 test: setup ## Run all tests, with the race detector; install what they need
@@ -57,8 +59,13 @@ build: ## Build the static binary ./sluice
 demo: ## Watch an artifact rise from dev to release
 	$(GO) run ./cmd/sluice demo
 
+# make bench BENCH='-only push,pull -rounds 1' for a part; go run ./tests/bench -h lists all.
 .PHONY: bench
-bench: ## Run the benchmarks
+bench: tools ## Measure beside the raw store and another registry, and print the table
+	$(GO) run ./tests/bench $(BENCH)
+
+.PHONY: bench-go
+bench-go: ## Run the benchmarks of the packages
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 # go fuzzes one function of one package at a time.

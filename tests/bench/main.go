@@ -58,6 +58,9 @@ func parse(args []string, stderr io.Writer) (s settings, file string, err error)
 	if err := flags.Parse(args); err != nil {
 		return s, "", err
 	}
+	if flags.NArg() > 0 {
+		return s, "", fmt.Errorf("%q is no flag", flags.Arg(0))
+	}
 	s.only, s.withPeer = strings.Split(*only, ","), !*noPeer
 	for _, name := range s.only {
 		if !slices.Contains(names(), name) {

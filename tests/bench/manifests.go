@@ -86,9 +86,7 @@ func (m *manifests) fresh(ctx context.Context) error {
 			stale++
 		}
 	}
-	// One operation is a round of moves; what is counted in place of its seconds is how
-	// often the answer was old.
-	m.add("tag moved", "stale answers", sample{Ops: moves, Seconds: float64(stale)})
+	m.count("tag moved", theSluice, stale)
 	return nil
 }
 
@@ -100,5 +98,5 @@ func (m *manifests) rows() {
 		m.medianRow(work, "p99", name, theSluice, p99, "ms", atMost(5))
 		m.ratioRow(work, "server CPU to the bare handler's", name, theSluice, theBare, cpuEach, "ms each", owed{})
 	}
-	m.medianRow("tag moved through one replica, read through another", fmt.Sprintf("old answers in %d", moves), "tag moved", "stale answers", seconds, "", atMost(0))
+	m.medianRow("tag moved through one replica, read through another", fmt.Sprintf("old answers in %d", moves), "tag moved", theSluice, count, "", atMost(0))
 }

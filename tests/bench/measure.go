@@ -39,10 +39,21 @@ func (b *bench) compare(ctx context.Context, l load, contenders ...contender) er
 	return nil
 }
 
-// add keeps a sample unless this is the round in which everything warms up.
+// add keeps a sample and shows it.
 func (b *bench) add(work, who string, s sample) {
 	fmt.Fprintf(b.progress, "%s, %s, %s: %d ops, %.2f s, %.1f op/s, %.1f MiB/s, p99 %.2f ms, cpu %.2f s, peak %.0f MiB\n",
 		b.roundName(), work, who, s.Ops, s.Seconds, rate(s), volume(s), s.P99, s.CPU, s.Peak)
+	b.keep(work, who, s)
+}
+
+// count keeps a sample that is only a number.
+func (b *bench) count(work, who string, n int) {
+	fmt.Fprintf(b.progress, "%s, %s, %s: %d\n", b.roundName(), work, who, n)
+	b.keep(work, who, sample{Count: float64(n)})
+}
+
+// keep leaves out the round in which everything warms up.
+func (b *bench) keep(work, who string, s sample) {
 	if b.current > 0 {
 		b.results.add(work, who, s)
 	}

@@ -14,7 +14,6 @@ type owner struct {
 	dir      string
 	dirs     int
 	cleanups []func()
-	exit     func(code int) // os.Exit
 }
 
 var _ stores.Owner = (*owner)(nil)
@@ -24,7 +23,7 @@ func newOwner() (*owner, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &owner{dir: dir, exit: os.Exit}, nil
+	return &owner{dir: dir}, nil
 }
 
 // Helper is of no use outside tests.
@@ -34,7 +33,7 @@ func (o *owner) Helper() {}
 func (o *owner) Fatal(args ...any) {
 	fmt.Fprintln(os.Stderr, append([]any{"bench:"}, args...)...)
 	o.Close()
-	o.exit(1)
+	os.Exit(1)
 }
 
 // TempDir makes an empty folder. It is called by one goroutine at a time.

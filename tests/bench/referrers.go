@@ -102,7 +102,7 @@ func (r *referrers) round(ctx context.Context) error {
 	if err := json.Unmarshal(body, &index); err != nil {
 		return err
 	}
-	r.add("page of referrers", theSluice, sample{Ops: 1, Seconds: float64(len(index.Manifests))})
+	r.count("page of referrers", theSluice, len(index.Manifests))
 	return nil
 }
 
@@ -112,6 +112,6 @@ func (r *referrers) rows() {
 	r.ratioRow(work, "ratio to one that reads the same range", "referrers", theSluice, theRange, rate, "/s", owed{})
 	r.medianRow(work, "p99", "referrers", theSluice, p99, "ms", owed{})
 	work = fmt.Sprintf("referrers, %d of a subject", r.settings.referrers)
-	r.medianRow(work, "on a page", "page of referrers", theSluice, seconds, "", atLeast(leastOnPage))
+	r.medianRow(work, "on a page", "page of referrers", theSluice, count, "", atLeast(leastOnPage))
 	r.medianRow(work, "p99", "many referrers", theSluice, p99, "ms", atMost(50))
 }

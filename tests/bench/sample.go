@@ -12,15 +12,16 @@ type sample struct {
 	CPU     float64 `json:"cpuSeconds,omitempty"` // of the server; 0 where it was not measured
 	Peak    float64 `json:"peakMiB,omitempty"`    // resident, of the server
 	IO      float64 `json:"ioMiB,omitempty"`      // that the server read and wrote, sockets included
+	Count   float64 `json:"count,omitempty"`      // of what is neither time nor memory
 }
 
 func rate(s sample) float64    { return float64(s.Ops) / s.Seconds }
 func volume(s sample) float64  { return float64(s.Bytes) / s.Seconds / (1 << 20) } // MiB/s
 func cpu(s sample) float64     { return s.CPU }
 func cpuEach(s sample) float64 { return 1000 * s.CPU / float64(s.Ops) } // ms an operation
-func seconds(s sample) float64 { return s.Seconds }
 func p99(s sample) float64     { return s.P99 }
 func peak(s sample) float64    { return s.Peak }
+func count(s sample) float64   { return s.Count }
 func traffic(s sample) float64 { return s.IO }
 
 // results are the samples of every kind of work, by contender, in the order of the rounds.
