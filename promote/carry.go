@@ -34,15 +34,12 @@ func (p *planner) referrers(ctx context.Context, subject ocispec.Descriptor, lev
 		}
 		last = next
 	}
-	for _, suffix := range cosignSuffixes {
-		tag, desc, err := p.cosign(ctx, subject.Digest, suffix)
-		if err != nil {
-			return err
-		}
-		if tag == "" {
-			continue
-		}
-		if err := p.attached(ctx, subject, desc, tag, level); err != nil {
+	found, err := p.cosign(ctx, subject.Digest)
+	if err != nil {
+		return err
+	}
+	for _, t := range found {
+		if err := p.attached(ctx, subject, t.desc, t.tag, level); err != nil {
 			return err
 		}
 	}

@@ -61,7 +61,7 @@ type Engine struct {
 	work   sync.WaitGroup
 
 	mu      sync.Mutex
-	running map[string]chan struct{} // by promotion that is claimed; closed when it is released
+	running map[string]*running // by promotion that is claimed
 }
 
 // signer is a tier's key.
@@ -89,7 +89,7 @@ func New(config Config) (*Engine, error) {
 	}
 	e := &Engine{
 		registry: config.Registry, url: strings.TrimSuffix(config.URL, "/"), log: config.Log, alone: config.Alone,
-		owner: config.Registry.NewID(), policies: cache, slots: make(chan struct{}, config.Slots), running: map[string]chan struct{}{},
+		owner: config.Registry.NewID(), policies: cache, slots: make(chan struct{}, config.Slots), running: map[string]*running{},
 	}
 	if e.signers, err = loadSigners(config); err != nil {
 		return nil, err

@@ -45,6 +45,8 @@ type gate struct {
 	signers  map[string]crypto.Signer
 	ci       crypto.Signer
 	ciPEM    string
+	// processes are the registries over the stores: each announces keys of its own.
+	processes *[]*tiers.Registry
 }
 
 // newKey makes a key pair. The encrypted files of attest.GenerateKey cost a second each.
@@ -79,6 +81,7 @@ func bareGate(t *testing.T, edit func(*tiers.Config)) *gate {
 		}
 		g.config = *config
 	})
+	g.processes = &[]*tiers.Registry{g.registry}
 	g.ci, g.ciPEM = newKey(t)
 	for _, tier := range []string{"stable", "release"} {
 		g.signers[tier], _ = newKey(t)
@@ -230,6 +233,11 @@ func (g *gate) promoteOK(r promote.Request) promote.Promotion {
 func (g *gate) noTraces() {
 	g.Helper()
 	g.nothingOpen()
+	for _, registry := range *g.processes {
+		if err := registry.Release(context.Background()); err != nil {
+			g.Fatal(err)
+		}
+	}
 	g.without("store/", "/intent/")
 }
 
@@ -237,10 +245,27 @@ func (g *gate) noTraces() {
 // stays announced, for garbage collection.
 func (g *gate) nothingOpen() {
 	g.Helper()
+	g.tidied()
 	for _, prefix := range []string{"promotion-open/", "staged/", "committed/", "pinned/"} {
 		g.without(prefix, "")
 	}
 	g.without("store/", "/.pin/")
+}
+
+// tidied waits until promotions that have ended are tidied up: who asks for one is answered
+// before.
+func (g *gate) tidied() {
+	g.Helper()
+	for range 500 {
+		records, err := g.registry.Catalog().List(context.Background(), tiers.Query{Prefix: "promotion-open/", Limit: 1})
+		if err != nil {
+			g.Fatal(err)
+		}
+		if len(records) == 0 {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
 }
 
 // without checks that no key with the prefix contains part.

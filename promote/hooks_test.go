@@ -153,6 +153,7 @@ func (g *gate) process(alone bool) (*gate, *hooks) {
 		g.Fatal(err)
 	}
 	other.registry = registry
+	*g.processes = append(*g.processes, registry)
 	other.engine = other.start(alone)
 	return &other, h
 }

@@ -23,7 +23,10 @@ func (g *gate) dropReferrer(subject, referrer digest.Digest) {
 	at := "@" + subject.String()
 	_, err := g.registry.Catalog().Commit(g.Context(), tiers.Change{
 		Delete: []string{"tier/dev/referrer/" + repository + at + "/" + referrer.String()},
-		Put:    []tiers.Put{{Key: "tier/dev/subject/" + repository + at, Value: []byte("{}")}},
+		Put: []tiers.Put{
+			{Key: "tier/dev/subject/" + repository + at, Value: []byte("{}")},
+			{Key: "tier/dev/repo/" + repository, Value: []byte("{}")},
+		},
 	})
 	if err != nil {
 		g.Fatal(err)

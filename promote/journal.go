@@ -44,7 +44,8 @@ type journal struct {
 // opened is a journal as it was read.
 type opened struct {
 	journal
-	record tiers.Record
+	record   tiers.Record
+	prepared *prepared // for the first attempt; nil: read again
 }
 
 // arrival is the id of what an attempt stages in the tier above and pins in both: an

@@ -94,13 +94,22 @@ func (m *move) bring(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, n := range append(fresh, summary) {
-		if err := m.arrival.Stage(ctx, tiers.Arriving{Descriptor: n.desc, Manifest: n.manifest, Depth: n.depth}); err != nil {
-			return err
-		}
+	return m.stage(ctx, append(fresh, summary))
+}
+
+// stage stages the manifests, some at once: hidden, their order does not matter.
+func (m *move) stage(ctx context.Context, nodes []node) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(copies)
+	for _, n := range nodes {
 		m.count(n)
+		group.Go(func() error {
+			return m.engine.guarded(ctx, func() error {
+				return m.arrival.Stage(ctx, tiers.Arriving{Descriptor: n.desc, Manifest: n.manifest, Depth: n.depth})
+			})
+		})
 	}
-	return nil
+	return group.Wait()
 }
 
 // fresh lists the nodes that the tier above does not show yet.

@@ -6,14 +6,19 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"sluice.dev/sluice/oci"
 	"sluice.dev/sluice/promote"
+	"sluice.dev/sluice/tiers"
 )
 
 // A panic anywhere is a no to the promotion that met it, and the engine lives on.
 func TestPanic(t *testing.T) {
-	g := newGate(t, nil)
+	var later atomic.Int64
+	g := newGate(t, func(c *tiers.Config) {
+		c.Now = func() time.Time { return time.Now().Add(time.Duration(later.Load())) }
+	})
 	image := g.image("1.0", "one", nil)
 	g.provenance(image)
 	own, h := g.process(true)
@@ -34,7 +39,7 @@ func TestPanic(t *testing.T) {
 
 	for name, arm := range map[string]func(){
 		"while it is decided": func() {
-			h.before("promotion-open/", func() { h.onRead(panicking) })
+			h.before("promotion-open/", func() { later.Add(int64(time.Minute)); h.onRead(panicking) }) // what was read before is too old
 		},
 		"while it is copied": func() {
 			var once atomic.Bool

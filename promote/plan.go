@@ -175,10 +175,8 @@ func (p *planner) findEvidence(ctx context.Context, subject digest.Digest) error
 		return err
 	}
 	p.rely(generation)
-	for _, suffix := range cosignSuffixes {
-		if _, _, err := p.cosign(ctx, subject, suffix); err != nil {
-			return err
-		}
+	if _, err := p.cosign(ctx, subject); err != nil {
+		return err
 	}
 	evidence, err := attachedTo(ctx, p.source, subject, authorities(p.policy), p.engine.registry.Now())
 	if err != nil {
@@ -201,21 +199,29 @@ func (p *planner) rely(record tiers.Record) {
 	}
 }
 
-// cosign finds what one of cosign's tags points at, and relies on that; an empty tag where
-// there is none.
-func (p *planner) cosign(ctx context.Context, subject digest.Digest, suffix string) (tag string, desc ocispec.Descriptor, err error) {
-	tag = strings.Replace(subject.String(), ":", "-", 1) + suffix
-	if _, err = p.source.Resolve(ctx, tag); err == nil {
-		var basis tiers.Basis
-		if basis, err = p.source.Basis(ctx, tag); err == nil {
-			p.rely(basis.Tag)
-			return tag, basis.Root, nil
+// cosign finds those of cosign's tags that a subject has, and relies on where they point.
+func (p *planner) cosign(ctx context.Context, subject digest.Digest) ([]cosignTag, error) {
+	names := make([]string, len(cosignSuffixes))
+	for i, suffix := range cosignSuffixes {
+		names[i] = strings.Replace(subject.String(), ":", "-", 1) + suffix
+	}
+	there, err := p.source.TagsThere(ctx, names...)
+	if err != nil {
+		return nil, err
+	}
+	var found []cosignTag
+	for _, name := range there {
+		basis, err := p.source.Basis(ctx, name)
+		if errors.Is(err, oci.ErrManifestUnknown) {
+			continue // deleted meanwhile
 		}
+		if err != nil {
+			return nil, err
+		}
+		p.rely(basis.Tag)
+		found = append(found, cosignTag{tag: name, desc: basis.Root})
 	}
-	if errors.Is(err, oci.ErrManifestUnknown) {
-		err = nil
-	}
-	return "", desc, err
+	return found, nil
 }
 
 func authorities(pol *policy.Policy) []attest.Authority {

@@ -48,6 +48,7 @@ func (e *Engine) Start(ctx context.Context, actor string, request Request) (p Pr
 	if err != nil {
 		return Promotion{}, false, err
 	}
+	prepared := &prepared{policy: pol, at: e.registry.Now()}
 	var plan *plan
 	err = e.guarded(ctx, func() (err error) {
 		plan, err = e.planFor(ctx, source, request.Reference, pol.Policy)
@@ -65,6 +66,7 @@ func (e *Engine) Start(ctx context.Context, actor string, request Request) (p Pr
 	}
 	p = o.Promotion // the work changes o from here on
 	if created {
+		prepared.plan, o.prepared = plan, prepared
 		e.launch(o)
 	}
 	return p, created, nil
@@ -185,11 +187,11 @@ func (e *Engine) decide(r Request, p *plan, pol *inForce) policy.Verdict {
 func (e *Engine) wait(ctx context.Context, id string) (*opened, error) {
 	for {
 		e.mu.Lock()
-		done := e.running[id]
+		r := e.running[id]
 		e.mu.Unlock()
-		if done != nil {
+		if r != nil {
 			select {
-			case <-done:
+			case <-r.done:
 			case <-ctx.Done():
 				return nil, ctx.Err()
 			}

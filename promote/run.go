@@ -28,15 +28,38 @@ func (e *Engine) claim(id string) bool {
 	if _, ok := e.running[id]; ok {
 		return false
 	}
-	e.running[id] = make(chan struct{})
+	e.running[id] = &running{done: make(chan struct{})}
 	return true
+}
+
+// running is a promotion that this replica has claimed.
+type running struct {
+	done   chan struct{} // closed when there is something to be read in its journal
+	closed bool
+}
+
+func (r *running) wake() {
+	if !r.closed {
+		r.closed = true
+		close(r.done)
+	}
+}
+
+// wake lets those who wait for a promotion read its end, while what it left open is still
+// being tidied up: readers see the same either way.
+func (e *Engine) wake(id string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if r := e.running[id]; r != nil {
+		r.wake()
+	}
 }
 
 // release ends a claim and wakes those who wait for it.
 func (e *Engine) release(id string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	close(e.running[id])
+	e.running[id].wake()
 	delete(e.running, id)
 }
 
@@ -84,6 +107,7 @@ func (e *Engine) carryOut(ctx context.Context, o *opened) error {
 		e.log.InfoContext(ctx, "promotion is decided again", "promotion", o.ID, "reason", failure)
 	}
 	if o.State.Terminal() && failure == nil {
+		e.wake(o.ID)
 		return e.tidy(ctx, o)
 	}
 	if ctx.Err() != nil {
@@ -162,10 +186,7 @@ func (e *Engine) attempt(ctx context.Context, o *opened) error {
 	if m.target, err = e.registry.Repository(o.To, o.Repository, o.RequestedBy); err != nil {
 		return err
 	}
-	if m.policy, err = e.policyOf(ctx, o.To); err != nil {
-		return err
-	}
-	if m.plan, err = e.planFor(ctx, m.source, o.Reference, m.policy.Policy); err != nil {
+	if err := m.prepare(ctx); err != nil {
 		return err
 	}
 	if got := m.plan.basis.Root.Digest; got != o.Digest {
@@ -183,6 +204,32 @@ func (e *Engine) attempt(ctx context.Context, o *opened) error {
 		return err
 	}
 	return m.commit(ctx)
+}
+
+// prepared is what was read to answer a request, and serves the first attempt as well.
+type prepared struct {
+	plan   *plan
+	policy *inForce
+	at     time.Time
+}
+
+// preparedAge is how old it may be: what was attached since is not in it. What went or
+// changed since is found by the transaction that commits, however old it is.
+const preparedAge = time.Second
+
+// prepare reads the policy and makes the plan, unless that was done a moment ago.
+func (m *move) prepare(ctx context.Context) (err error) {
+	before := m.o.prepared
+	m.o.prepared = nil
+	if before != nil && m.engine.registry.Now().Sub(before.at) < preparedAge {
+		m.plan, m.policy = before.plan, before.policy
+		return nil
+	}
+	if m.policy, err = m.engine.policyOf(ctx, m.o.To); err != nil {
+		return err
+	}
+	m.plan, err = m.engine.planFor(ctx, m.source, m.o.Reference, m.policy.Policy)
+	return err
 }
 
 // clear takes away what the last attempt has staged and pinned. The attempts before it

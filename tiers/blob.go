@@ -1,6 +1,7 @@
 package tiers
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -169,6 +170,9 @@ func (r *Repository) Fetch(ctx context.Context, desc ocispec.Descriptor) (io.Rea
 	if oci.IsManifest(desc.MediaType) {
 		if _, _, err := r.manifestRecord(ctx, desc.Digest); err != nil {
 			return nil, err
+		}
+		if body, ok := r.registry.bodies.get(desc.Digest); ok {
+			return io.NopCloser(bytes.NewReader(body)), nil
 		}
 		_, b, err := r.registry.blobRecord(ctx, r.Tier.store, desc.Digest)
 		if err != nil {

@@ -167,18 +167,21 @@ type Basis struct {
 // Basis resolves a reference once and reads what it rests on.
 func (r *Repository) Basis(ctx context.Context, reference string) (Basis, error) {
 	var b Basis
-	var err error
-	if b.Generation, err = r.get(ctx, repoKey(r.Tier.Name, r.Name)); err != nil {
+	byDigest := oci.IsDigest(reference) || oci.CheckTag(reference) != nil
+	keys := []string{repoKey(r.Tier.Name, r.Name)}
+	if !byDigest {
+		keys = append(keys, tagKey(r.Tier.Name, r.Name, reference))
+	}
+	records, err := r.registry.catalog.Get(ctx, keys...)
+	if err != nil {
 		return b, fmt.Errorf("repository %s: %w", r.FullName(), err)
 	}
-	if oci.IsDigest(reference) || oci.CheckTag(reference) != nil {
+	b.Generation = records[0]
+	if byDigest {
 		b.Root, err = r.Resolve(ctx, reference)
 		return b, err
 	}
-	if b.Tag, err = r.get(ctx, tagKey(r.Tier.Name, r.Name, reference)); err != nil {
-		return b, err
-	}
-	if b.Tag.Revision == 0 {
+	if b.Tag = records[1]; b.Tag.Revision == 0 {
 		return b, fmt.Errorf("%w: %s:%s", oci.ErrManifestUnknown, r.FullName(), reference)
 	}
 	t, err := Decode[TagRecord](b.Tag)

@@ -56,6 +56,24 @@ func (r *Repository) TagsOf(ctx context.Context, d digest.Digest) ([]string, err
 	return tags, err
 }
 
+// TagsThere says which of some tags the repository has, in one read.
+func (r *Repository) TagsThere(ctx context.Context, tags ...string) (there []string, err error) {
+	keys := make([]string, len(tags))
+	for i, tag := range tags {
+		keys[i] = tagKey(r.Tier.Name, r.Name, tag)
+	}
+	records, err := r.registry.catalog.Get(ctx, keys...)
+	if err != nil {
+		return nil, fmt.Errorf("tags of %s: %w", r.FullName(), err)
+	}
+	for i, record := range records {
+		if record.Revision != 0 {
+			there = append(there, tags[i])
+		}
+	}
+	return there, nil
+}
+
 // setTag adds to change that tag points at desc from now on, if nobody moves it
 // meanwhile, and says where it pointed so far. An empty tag adds nothing.
 func (r *Repository) setTag(ctx context.Context, change *Change, tag string, desc ocispec.Descriptor) (previous digest.Digest, err error) {
