@@ -26,6 +26,10 @@ func (u *Upload) Append(ctx context.Context, r io.Reader, start, length int64) e
 	if u.state.Done != "" {
 		return fmt.Errorf("%w: %s has ended", oci.ErrUploadUnknown, u.ID)
 	}
+	r, err := u.bounded(ctx, r, length)
+	if err != nil {
+		return err
+	}
 	if start >= 0 && start != u.state.Offset {
 		return fmt.Errorf("%w: the upload has %d bytes, the chunk begins at %d", oci.ErrRangeInvalid, u.state.Offset, start)
 	}

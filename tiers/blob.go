@@ -88,7 +88,7 @@ func (r *Registry) renew(record Record, b blobRecord) (Condition, []Put) {
 // Mount lets the repository read a blob that from holds, if both lie in one store; ok
 // says whether it did.
 func (r *Repository) Mount(ctx context.Context, from *Repository, d digest.Digest) (ok bool, err error) {
-	if err := r.Writable(""); err != nil {
+	if err := r.Pushable(""); err != nil {
 		return false, err
 	}
 	if from.Tier.store != r.Tier.store {
@@ -109,14 +109,17 @@ func (r *Repository) mount(ctx context.Context, from *Repository, d digest.Diges
 	if err != nil {
 		return err
 	}
+	if err := r.Tier.checkBlob(blob.Size); err != nil {
+		return err
+	}
 	unchanged, renewed := r.registry.renew(record, blob)
-	_, err = r.registry.catalog.Commit(ctx, Change{
+	_, err = r.commitLink(ctx, Change{
 		If: []Condition{unchanged, Present(linkKey(from.Tier.Name, from.Name, d))},
 		Put: append(renewed,
 			Put{Key: linkKey(r.Tier.Name, r.Name, d), Value: Encode(LinkRecord{Size: blob.Size})},
 			r.registry.EventPut(Event{Type: EventBlobMounted, Actor: r.Actor, Tier: r.Tier.Name, Repository: r.Name, From: from.FullName(),
 				Digest: d, Store: r.Tier.store, Key: blob.Key, Size: blob.Size})),
-	})
+	}, d, blob.Size)
 	return err
 }
 
@@ -124,7 +127,7 @@ func (r *Repository) mount(ctx context.Context, from *Repository, d digest.Diges
 // nothing needs them any more. The error wraps oci.ErrUnsupported while a manifest of the
 // repository refers to the blob.
 func (r *Repository) DeleteBlob(ctx context.Context, d digest.Digest) error {
-	if err := r.Writable(d.String()); err != nil {
+	if err := r.Deletable(d.String()); err != nil {
 		return err
 	}
 	return Retry(ctx, func() error { return r.deleteBlob(ctx, d) })
@@ -141,12 +144,12 @@ func (r *Repository) deleteBlob(ctx context.Context, d digest.Digest) error {
 	} else if kept {
 		return fmt.Errorf("%w: blob %s@%s belongs to a manifest: delete that first", oci.ErrUnsupported, r.FullName(), d)
 	}
-	_, err = r.registry.catalog.Commit(ctx, Change{
+	_, err = r.commitUsage(ctx, Change{
 		If:     []Condition{Present(linkKey(r.Tier.Name, r.Name, d)), None(refs)},
 		Delete: []string{linkKey(r.Tier.Name, r.Name, d)},
 		Put: []Put{r.registry.EventPut(Event{Type: EventBlobDeleted, Actor: r.Actor, Tier: r.Tier.Name, Repository: r.Name,
 			Digest: d, Store: r.Tier.store, Key: blob.key, Size: blob.Size})},
-	})
+	}, -blob.Size)
 	return err // of a conflict the next try finds the reason
 }
 

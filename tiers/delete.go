@@ -20,9 +20,10 @@ const (
 // DeleteManifest removes a manifest and the tags that point at it. Its blobs stay as long
 // as anything needs them. The error wraps oci.ErrUnsupported for a child of an index of
 // the repository, and for evidence whose subject is still here: whoever could delete the
-// newest scan could bring back an older one.
+// newest scan could bring back an older one. It wraps oci.ErrTagImmutable while an immutable
+// tag points at the manifest.
 func (r *Repository) DeleteManifest(ctx context.Context, d digest.Digest) error {
-	if err := r.Writable(d.String()); err != nil {
+	if err := r.Deletable(d.String()); err != nil {
 		return err
 	}
 	return Retry(ctx, func() error { return r.deleteManifest(ctx, d) })
@@ -54,6 +55,11 @@ func (r *Repository) deleteManifest(ctx context.Context, d digest.Digest) error 
 	if err != nil {
 		return err
 	}
+	for _, tag := range tags {
+		if err := r.checkMove(tag, "deleted with its manifest"); err != nil {
+			return err
+		}
+	}
 	// The tags go first where they are too many for one transaction: a tag without its
 	// manifest must never be seen.
 	for len(tags) > tagsPerDelete {
@@ -82,7 +88,7 @@ func (r *Repository) deleteManifest(ctx context.Context, d digest.Digest) error 
 		Put{Key: repoKey(r.Tier.Name, r.Name), Value: Encode(repositoryRecord{})},
 		r.registry.EventPut(Event{Type: EventManifestDeleted, Actor: r.Actor, Tier: r.Tier.Name, Repository: r.Name, Tags: tags,
 			Digest: d, MediaType: m.MediaType, ArtifactType: m.ArtifactType, Subject: m.Subject, Store: r.Tier.store, Size: m.Size}))
-	_, err = r.registry.catalog.Commit(ctx, change)
+	_, err = r.commitUsage(ctx, change, -m.Size)
 	return err // of a conflict the next try finds the reason
 }
 

@@ -22,6 +22,9 @@ const singlePut = 5 << 30
 // may read it. Content that is not want wraps oci.ErrDigestInvalid and leaves nothing.
 // Asked again after success, with the same digest, it says so again.
 func (u *Upload) Finish(ctx context.Context, r io.Reader, start, length int64, want digest.Digest) error {
+	if err := u.admit(ctx, length, want); err != nil {
+		return err
+	}
 	if u.state.Done != "" {
 		if u.state.Done == want {
 			return nil
@@ -267,7 +270,8 @@ func (u *Upload) recordBlob(ctx context.Context, o object, d digest.Digest) (key
 		if err != nil {
 			return err
 		}
-		revision, err := registry.catalog.Commit(ctx, change)
+		change.Delete = append(change.Delete, u.closing()...)
+		revision, err := u.repo.commitLink(ctx, change, d, blob.Size)
 		switch {
 		case hasConflict(err, u.record.Key):
 			return errSession
@@ -287,7 +291,7 @@ func (u *Upload) recordBlob(ctx context.Context, o object, d digest.Digest) (key
 	if err == nil {
 		u.tidy(ctx)
 	}
-	return key, err
+	return key, u.refused(ctx, err)
 }
 
 // done is the session as it stands once o is recorded as the blob d.

@@ -21,7 +21,9 @@ import (
 //	tier/<tier>/referrer/<repo>@<subject>/<digest>       ReferrerRecord
 //	tier/<tier>/subject/<repo>@<subject>                 its revision grows when a referrer goes
 //	tier/<tier>/link/<repo>@<digest>                     the repository may read the blob: LinkRecord
+//	tier/<tier>/usage/<prefix>                           what a quota counts: usageRecord
 //	upload/<id>                                          uploadRecord
+//	uploading/<tier>/<id>                                the session is open, where a tier limits them
 //	session-key                                          authenticates the ids of uploads
 //	pinned/<promotion>/<ulid>                            what a batch of pins pinned
 //	staged/<arrival>/<ulid>                              what a batch of an arrival staged
@@ -60,7 +62,9 @@ func repoPrefix(tier string) string { return "tier/" + tier + "/repo/" }
 
 func repoKey(tier, repo string) string { return repoPrefix(tier) + repo }
 
-func manifestPrefix(tier, repo string) string { return "tier/" + tier + "/manifest/" + repo + "@" }
+func manifestsPrefix(tier string) string { return "tier/" + tier + "/manifest/" }
+
+func manifestPrefix(tier, repo string) string { return manifestsPrefix(tier) + repo + "@" }
 
 func manifestKey(tier, repo string, d digest.Digest) string {
 	return manifestPrefix(tier, repo) + d.String()
@@ -87,9 +91,17 @@ func subjectKey(tier, repo string, subject digest.Digest) string {
 }
 
 func linkKey(tier, repo string, d digest.Digest) string {
-	return "tier/" + tier + "/link/" + repo + "@" + d.String()
+	return linkPrefix(tier) + repo + "@" + d.String()
 }
 
+func linkPrefix(tier string) string { return "tier/" + tier + "/link/" }
+
+func usagePrefix(tier string) string { return "tier/" + tier + "/usage/" }
+
 func committedKey(promotion string) string { return "committed/" + promotion }
+
+func uploadingPrefix(tier string) string { return "uploading/" + tier + "/" }
+
+func uploadingKey(tier, id string) string { return uploadingPrefix(tier) + id }
 
 func uploadKey(id string) string { return prefixUpload + id }

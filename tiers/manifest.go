@@ -41,7 +41,10 @@ type push struct {
 // the client expects, empty for none. The manifest can be seen once nil is returned, and
 // not before.
 func (r *Repository) PutManifest(ctx context.Context, reference string, want digest.Digest, contentType string, body []byte) (Pushed, error) {
-	if err := r.Writable(reference); err != nil {
+	if err := r.Pushable(reference); err != nil {
+		return Pushed{}, err
+	}
+	if err := r.Tier.checkManifest(int64(len(body))); err != nil {
 		return Pushed{}, err
 	}
 	p := push{repo: r}
@@ -170,7 +173,11 @@ func (p *push) store(ctx context.Context, body []byte) error {
 		if err := p.complete(ctx, &change, record); err != nil || len(change.Put) == 0 {
 			return err
 		}
-		_, err = r.catalog.Commit(ctx, change)
+		added := p.desc.Size
+		if record.Revision != 0 {
+			added = 0
+		}
+		_, err = p.repo.commitUsage(ctx, change, added)
 		return p.explain(err)
 	})
 	p.staged.Settle(ctx, err)
@@ -216,14 +223,16 @@ func (p *push) references() []Change {
 	t, name := p.repo.Tier, p.repo.Name
 	var refs []Change
 	for _, b := range p.blobs {
-		refs = append(refs, Change{
+		ref := Change{
 			If: []Condition{Present(blobKey(t.store, b.Digest))},
 			Put: []Put{
 				{Key: refKey(t.store, b.Digest, t.Name, name, p.desc.Digest)},
 				// Written again so that a DELETE of the blob meanwhile takes nothing away.
 				{Key: linkKey(t.Name, name, b.Digest), Value: Encode(LinkRecord{Size: b.Size})},
 			},
-		})
+		}
+		p.repo.keepsLink(&ref, b.Digest)
+		refs = append(refs, ref)
 	}
 	seen := map[digest.Digest]bool{}
 	for _, c := range p.manifest.Children {
@@ -303,7 +312,7 @@ func (p *push) putRecords(change *Change) {
 // push without it would have got.
 func (p *push) explain(err error) error {
 	for _, b := range p.blobs {
-		if hasConflict(err, blobKey(p.repo.Tier.store, b.Digest)) {
+		if hasConflict(err, blobKey(p.repo.Tier.store, b.Digest)) || hasConflict(err, linkKey(p.repo.Tier.Name, p.repo.Name, b.Digest)) {
 			return fmt.Errorf("%w: blob %s was removed meanwhile: upload it again", oci.ErrManifestReference, b.Digest)
 		}
 	}

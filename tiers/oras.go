@@ -17,8 +17,8 @@ func (r *Repository) Push(ctx context.Context, desc ocispec.Descriptor, content 
 		return fmt.Errorf("push %s: %w: %d bytes", desc.Digest, oci.ErrSizeInvalid, desc.Size)
 	}
 	if oci.IsManifest(desc.MediaType) {
-		if desc.Size > oci.MaxManifestSize {
-			return fmt.Errorf("push %s: %w: at most %d bytes are allowed", desc.Digest, oci.ErrTooLarge, oci.MaxManifestSize)
+		if err := r.Tier.checkManifest(desc.Size); err != nil {
+			return fmt.Errorf("push %s: %w", desc.Digest, err)
 		}
 		body, err := readExactly(content, desc.Size)
 		if err != nil {
@@ -34,10 +34,10 @@ func (r *Repository) Push(ctx context.Context, desc ocispec.Descriptor, content 
 // length is negative. There is no session that could be gone on with; what fails leaves
 // nothing. Errors are those of Upload.Finish.
 func (r *Repository) PushBlob(ctx context.Context, content io.Reader, length int64, d digest.Digest) error {
-	u, err := r.StartUpload(ctx)
-	if err != nil {
+	if err := r.Pushable(""); err != nil {
 		return err
 	}
+	u := r.freshUpload(r.sessionID())
 	u.untold = true
 	if err := u.Finish(ctx, content, -1, length, d); err != nil {
 		u.abandon(ctx)

@@ -34,21 +34,19 @@ type Tier struct {
 	// Redirect sends clients that pull a blob to the store, which they must be able to
 	// reach. Who may pull is asked before; whoever has the address has the blob.
 	Redirect bool
+	Limits   Limits // of a tier that is pushed to
 	Bucket   Bucket
 
-	store string // the identity of the bucket
+	store     string // the identity of the bucket
+	uploading *uploading
+	quotas    []*quota // the widest first
 }
 
 // Store is the identity of the tier's bucket; tiers with the same store share bytes.
 func (t *Tier) Store() string { return t.store }
 
 // Moves says whether a promotion may move tag.
-func (t *Tier) Moves(tag string) bool {
-	return slices.ContainsFunc(t.MovingTags, func(pattern string) bool {
-		ok, err := path.Match(pattern, tag)
-		return ok && err == nil
-	})
-}
+func (t *Tier) Moves(tag string) bool { return matches(t.MovingTags, tag) }
 
 // Config makes a Registry.
 type Config struct {
@@ -130,6 +128,9 @@ func (r *Registry) add(ctx context.Context, t Tier) error {
 			return fmt.Errorf("tier %q: movingTags: %q: %w", t.Name, pattern, err)
 		}
 	}
+	if err := t.setLimits(); err != nil {
+		return err
+	}
 	if t.Bucket == nil {
 		return fmt.Errorf("tier %q: a bucket is needed", t.Name)
 	}
@@ -140,6 +141,9 @@ func (r *Registry) add(ctx context.Context, t Tier) error {
 	t.store = store
 	if r.announcers[store] == nil {
 		r.announcers[store] = newAnnouncer(r, store)
+	}
+	if err := r.forgetUsage(ctx, &t); err != nil {
+		return fmt.Errorf("tier %q: records of former quotas: %w", t.Name, err)
 	}
 	r.tiers = append(r.tiers, &t)
 	return nil

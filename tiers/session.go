@@ -81,12 +81,14 @@ func (r *Registry) sharedSecret(ctx context.Context) ([]byte, error) {
 	return secret, err
 }
 
-// StartUpload opens an upload session. Nothing is written before its first byte.
-func (r *Repository) StartUpload(context.Context) (*Upload, error) {
-	if err := r.Writable(""); err != nil {
+// StartUpload opens an upload session. Nothing is written before its first byte, but where
+// the tier limits how many are open.
+func (r *Repository) StartUpload(ctx context.Context) (*Upload, error) {
+	id := r.sessionID()
+	if err := r.openSession(ctx, id); err != nil {
 		return nil, err
 	}
-	return r.freshUpload(r.sessionID()), nil
+	return r.freshUpload(id), nil
 }
 
 func (r *Repository) freshUpload(id string) *Upload {
@@ -187,8 +189,9 @@ func (u *Upload) drop(ctx context.Context) error {
 func (u *Upload) bury(ctx context.Context) error {
 	over := uploadRecord{Tier: u.state.Tier, Repository: u.state.Repository, By: u.state.By, StartedAt: u.state.StartedAt, Dropped: true}
 	_, err := u.repo.registry.catalog.Commit(ctx, Change{
-		If:  []Condition{Unchanged(u.record)},
-		Put: []Put{{Key: u.record.Key, Value: Encode(over), Expire: sessionMemory}},
+		If:     []Condition{Unchanged(u.record)},
+		Put:    []Put{{Key: u.record.Key, Value: Encode(over), Expire: sessionMemory}},
+		Delete: u.closing(),
 	})
 	if errors.Is(err, oci.ErrConflict) {
 		return fmt.Errorf("%w: another request wrote to upload %s meanwhile: ask for its status", oci.ErrRangeInvalid, u.ID)

@@ -75,7 +75,8 @@ func (r *Repository) TagsThere(ctx context.Context, tags ...string) (there []str
 }
 
 // setTag adds to change that tag points at desc from now on, if nobody moves it
-// meanwhile, and says where it pointed so far. An empty tag adds nothing.
+// meanwhile, and says where it pointed so far. An empty tag adds nothing. The error wraps
+// oci.ErrTagImmutable where clients may not move the tag.
 func (r *Repository) setTag(ctx context.Context, change *Change, tag string, desc ocispec.Descriptor) (previous digest.Digest, err error) {
 	if tag == "" {
 		return "", nil
@@ -91,6 +92,9 @@ func (r *Repository) setTag(ctx context.Context, change *Change, tag string, des
 		}
 		previous = old.Digest
 		if previous != desc.Digest {
+			if err := r.checkMove(tag, "moved"); err != nil {
+				return "", err
+			}
 			change.Delete = append(change.Delete, taggedPrefix(r.Tier.Name, r.Name, previous)+tag)
 		}
 	}
@@ -104,7 +108,7 @@ func (r *Repository) setTag(ctx context.Context, change *Change, tag string, des
 
 // Tag points a tag at a manifest of the repository, as oras-go asks.
 func (r *Repository) Tag(ctx context.Context, desc ocispec.Descriptor, tag string) error {
-	if err := r.Writable(tag); err != nil {
+	if err := r.Pushable(tag); err != nil {
 		return err
 	}
 	if err := oci.CheckTag(tag); err != nil {
@@ -130,9 +134,10 @@ func (r *Repository) Tag(ctx context.Context, desc ocispec.Descriptor, tag strin
 	})
 }
 
-// DeleteTag removes a tag; its manifest stays.
+// DeleteTag removes a tag; its manifest stays. The error wraps oci.ErrTagImmutable for one
+// that has to stay.
 func (r *Repository) DeleteTag(ctx context.Context, tag string) error {
-	if err := r.Writable(tag); err != nil {
+	if err := r.Deletable(tag); err != nil {
 		return err
 	}
 	return r.deleteTag(ctx, tag, "")
@@ -143,6 +148,9 @@ func (r *Repository) deleteTag(ctx context.Context, tag string, only digest.Dige
 	return Retry(ctx, func() error {
 		desc, err := r.resolveTag(ctx, tag)
 		if err != nil || only != "" && desc.Digest != only {
+			return err
+		}
+		if err := r.checkMove(tag, "deleted"); err != nil {
 			return err
 		}
 		record, err := r.get(ctx, tagKey(r.Tier.Name, r.Name, tag))

@@ -74,7 +74,7 @@ func (u *Upload) Done() digest.Digest { return u.state.Done }
 // oci.ErrRangeInvalid where somebody did: another request is ahead of this one.
 func (u *Upload) save(ctx context.Context) error {
 	value := Encode(u.state)
-	revision, err := u.repo.registry.catalog.Commit(ctx, Change{
+	revision, err := u.commitSession(ctx, Change{
 		If:  []Condition{Unchanged(u.record)},
 		Put: []Put{{Key: u.record.Key, Value: value}},
 	})
