@@ -21,6 +21,7 @@ import (
 	"sluice.dev/sluice/promote"
 	"sluice.dev/sluice/promote/attest"
 	"sluice.dev/sluice/tests/apispec"
+	"sluice.dev/sluice/tiers"
 )
 
 const testProvenance = "https://slsa.dev/provenance/v1"
@@ -35,7 +36,7 @@ type apiFixture struct {
 	ciPEM  string
 }
 
-func newAPI(t *testing.T, change func(*Config)) *apiFixture {
+func newAPI(t *testing.T, change func(*Config), limits ...tiers.Limits) *apiFixture {
 	t.Helper()
 	a := &apiFixture{}
 	signers := map[string]crypto.Signer{}
@@ -54,9 +55,9 @@ func newAPI(t *testing.T, change func(*Config)) *apiFixture {
 		if change != nil {
 			change(c)
 		}
-	})
-	for name, tiers := range map[string][2]string{"dev-to-stable": {"dev", "stable"}, "stable-to-release": {"stable", "release"}} {
-		if _, err := a.engine.SetPolicy(t.Context(), "setup", name, []byte(a.policy(name, tiers[0], tiers[1])), ""); err != nil {
+	}, limits...)
+	for name, between := range map[string][2]string{"dev-to-stable": {"dev", "stable"}, "stable-to-release": {"stable", "release"}} {
+		if _, err := a.engine.SetPolicy(t.Context(), "setup", name, []byte(a.policy(name, between[0], between[1])), ""); err != nil {
 			t.Fatal(err)
 		}
 	}

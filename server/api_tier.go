@@ -13,6 +13,7 @@ import (
 	"sluice.dev/sluice/promote"
 	"sluice.dev/sluice/promote/attest"
 	"sluice.dev/sluice/promote/policy"
+	"sluice.dev/sluice/tiers"
 )
 
 // tierView is a tier as the API shows it.
@@ -22,6 +23,26 @@ type tierView struct {
 	Push       bool             `json:"push"`
 	Policy     *policy.Identity `json:"policy,omitempty"` // what guards it; a tier has one at the most
 	MovingTags []string         `json:"movingTags"`
+	Limits     *limitsView      `json:"limits,omitempty"` // of a tier that clients push to
+}
+
+// limitsView is what a tier takes from clients. What is left out has no limit of its own.
+type limitsView struct {
+	BlobSize      int64       `json:"blobSize,omitempty"`   // bytes
+	ManifestSize  int64       `json:"manifestSize"`         // bytes
+	NameLength    int         `json:"nameLength,omitempty"` // bytes, without the tier
+	Uploads       int         `json:"uploads,omitempty"`    // open at once
+	ImmutableTags []string    `json:"immutableTags"`
+	Delete        bool        `json:"delete"`
+	Quotas        []quotaView `json:"quotas"` // of what the caller may pull
+}
+
+// quotaView is a quota and how much of it is used; Used is left out until somebody has
+// pushed under it.
+type quotaView struct {
+	Prefix string `json:"prefix"`
+	Size   int64  `json:"size"` // bytes
+	Used   *int64 `json:"used,omitempty"`
 }
 
 // allowKnown lets in everyone who may do anything at all. What is not about a repository
@@ -56,6 +77,9 @@ func (s *Server) getTiers(c echo.Context) error {
 		if v.MovingTags == nil {
 			v.MovingTags = []string{}
 		}
+		if v.Limits, err = s.viewLimits(c, t); err != nil {
+			return err
+		}
 		for _, p := range policies {
 			if p.To == t.Name {
 				v.Policy = &policy.Identity{Name: p.Name, Digest: p.Digest}
@@ -68,6 +92,32 @@ func (s *Server) getTiers(c echo.Context) error {
 		return err
 	}
 	return respondPage(c, "tiers", page, next)
+}
+
+// viewLimits says what a tier takes. A prefix names repositories, so only those who may
+// pull there are told of it.
+func (s *Server) viewLimits(c echo.Context, t *tiers.Tier) (*limitsView, error) {
+	if !t.Push {
+		return nil, nil
+	}
+	l := t.Limits
+	v := &limitsView{BlobSize: l.BlobSize, ManifestSize: t.MaxManifest(), NameLength: l.NameLength, Uploads: l.Uploads,
+		ImmutableTags: append([]string{}, l.ImmutableTags...), Delete: !l.NoDelete, Quotas: []quotaView{}}
+	usage, err := s.registry.Usage(c.Request().Context(), t)
+	if err != nil {
+		return nil, err
+	}
+	for _, u := range usage {
+		if u.Prefix != "" && s.allow(c, ActionPull, t.Name, u.Prefix) != nil {
+			continue
+		}
+		q := quotaView{Prefix: u.Prefix, Size: u.Bytes}
+		if u.Counted {
+			q.Used = &u.Used
+		}
+		v.Quotas = append(v.Quotas, q)
+	}
+	return v, nil
 }
 
 // getRepositories lists the repositories of a tier that the caller may pull.

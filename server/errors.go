@@ -49,6 +49,7 @@ func table() []row {
 		{err: oci.ErrUnauthorized, status: http.StatusUnauthorized, code: "UNAUTHORIZED"},
 		{err: oci.ErrDenied, status: http.StatusForbidden, code: "DENIED"},
 		{err: oci.ErrUnsupported, status: http.StatusMethodNotAllowed, code: "UNSUPPORTED"},
+		{err: oci.ErrQuotaExceeded, status: http.StatusForbidden, code: "DENIED"},
 		{err: oci.ErrTooManyRequests, status: http.StatusTooManyRequests, code: "TOOMANYREQUESTS"},
 
 		{err: oci.ErrNameInvalid, status: http.StatusBadRequest, code: "NAME_INVALID"},

@@ -28,7 +28,7 @@ func TestErrorTable(t *testing.T) {
 	owed := map[error]string{
 		errSlowClient: "408 TIMEOUT", errRouteUnknown: "404 NOT_FOUND", errRangeRefused: "416 RANGE_INVALID",
 		errMediaType: "415 UNSUPPORTED", errPrecondition: "412 PRECONDITION_FAILED",
-		oci.ErrUnauthorized: "401 UNAUTHORIZED", oci.ErrDenied: "403 DENIED", oci.ErrUnsupported: "405 UNSUPPORTED", oci.ErrTooManyRequests: "429 TOOMANYREQUESTS",
+		oci.ErrUnauthorized: "401 UNAUTHORIZED", oci.ErrDenied: "403 DENIED", oci.ErrUnsupported: "405 UNSUPPORTED", oci.ErrTooManyRequests: "429 TOOMANYREQUESTS", oci.ErrQuotaExceeded: "403 DENIED",
 		oci.ErrNameInvalid: "400 NAME_INVALID", oci.ErrTooLarge: "413 SIZE_INVALID", oci.ErrTagInvalid: "400 MANIFEST_INVALID", oci.ErrManifestInvalid: "400 MANIFEST_INVALID",
 		oci.ErrDigestInvalid: "400 DIGEST_INVALID", oci.ErrSizeInvalid: "400 SIZE_INVALID", oci.ErrRangeInvalid: "416 BLOB_UPLOAD_INVALID",
 		oci.ErrPolicyInvalid: "400 POLICY_INVALID", oci.ErrRequestInvalid: "400 REQUEST_INVALID",

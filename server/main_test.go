@@ -81,7 +81,7 @@ type fixture struct {
 	filled *tiers.Registry
 }
 
-func registryOver(t *testing.T, prefix string, push bool) *tiers.Registry {
+func registryOver(t *testing.T, prefix string, push bool, limits ...tiers.Limits) *tiers.Registry {
 	t.Helper()
 	catalog, err := etcd.New(etcd.Config{Endpoints: shared.servers.EtcdEndpoints(), Prefix: prefix})
 	if err != nil {
@@ -105,6 +105,9 @@ func registryOver(t *testing.T, prefix string, push bool) *tiers.Registry {
 		{Name: "stable", From: "dev", Bucket: bucket("stable")},
 		{Name: "release", From: "stable", Bucket: bucket("release")},
 	}
+	if len(limits) > 0 {
+		list[0].Limits = limits[0]
+	}
 	if push {
 		for i := range list {
 			list[i].Push, list[i].From = true, ""
@@ -117,11 +120,13 @@ func registryOver(t *testing.T, prefix string, push bool) *tiers.Registry {
 	return r
 }
 
-func newFixture(t *testing.T, change func(*Config)) *fixture {
+// newFixture makes a server of the configuration that change leaves; limits are those of
+// the tier dev.
+func newFixture(t *testing.T, change func(*Config), limits ...tiers.Limits) *fixture {
 	t.Helper()
 	prefix := fmt.Sprintf("test%d/", shared.number.Add(1))
 	f := &fixture{T: t, filled: registryOver(t, prefix, true), logs: &logBuffer{}}
-	config := Config{Registry: registryOver(t, prefix, false), Log: slog.New(slog.NewTextHandler(f.logs, nil))}
+	config := Config{Registry: registryOver(t, prefix, false, limits...), Log: slog.New(slog.NewTextHandler(f.logs, nil))}
 	if change != nil {
 		change(&config)
 	}

@@ -40,10 +40,6 @@ type Config struct {
 	Log *slog.Logger
 	// Ready says whether the stores answer; nil: always.
 	Ready func(ctx context.Context) error
-	// MaxBlobSize bounds one blob in bytes; 0: no limit of the registry's own.
-	MaxBlobSize int64
-	// NoDelete answers every DELETE of a manifest, tag or blob with 405.
-	NoDelete bool
 	// BodyTimeout is how long a client may send nothing of a body it owes, or take
 	// nothing of a blob it asked for, until it is cut off. 0: 60 s.
 	BodyTimeout time.Duration
@@ -90,6 +86,9 @@ func New(config Config) (*Server, error) {
 	s.routes()
 	return s, nil
 }
+
+// Metrics answers with what /metrics does, for those who scrape another port.
+func (s *Server) Metrics() http.Handler { return s.metrics.handler() }
 
 // Handler answers all requests.
 func (s *Server) Handler() http.Handler { return s.echo }

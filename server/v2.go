@@ -148,9 +148,11 @@ func (s *Server) admit(c echo.Context, route v2Route, repo *tiers.Repository) er
 	if writable != nil {
 		return writable
 	}
-	if s.config.NoDelete && action == ActionDelete {
-		c.Response().Header().Set("Allow", "GET, HEAD")
-		return fmt.Errorf("%w: deleting is switched off", oci.ErrUnsupported)
+	if action == ActionDelete {
+		if err := repo.Deletable(route.writeReference()); err != nil {
+			c.Response().Header().Set("Allow", "GET, HEAD")
+			return err
+		}
 	}
 	return nil
 }

@@ -88,7 +88,7 @@ func (s *Server) putManifest(r v2Request) error {
 	if err != nil {
 		return err
 	}
-	if err := limitBody(r, oci.MaxManifestSize); err != nil {
+	if err := limitBody(r, r.repo.Tier.MaxManifest()); err != nil {
 		return err
 	}
 	body, err := io.ReadAll(r.Request().Body)

@@ -191,17 +191,6 @@ func TestBlobOfManifestStays(t *testing.T) {
 	f.want(f.do("DELETE", blob, nil), 202, "")
 }
 
-func TestDeleteSwitchedOff(t *testing.T) {
-	f := newFixture(t, func(c *Config) { c.NoDelete = true })
-	d := f.pushImage("dev/app", "1", "layer", "")
-	f.exchanges(t, []exchange{
-		{"tag", "DELETE", "/v2/dev/app/manifests/1", "", nil, 405, "UNSUPPORTED", ""},
-		{"manifest", "DELETE", "/v2/dev/app/manifests/" + d.String(), "", nil, 405, "UNSUPPORTED", ""},
-		{"blob", "DELETE", "/v2/dev/app/blobs/" + digest.FromString("layer").String(), "", nil, 405, "UNSUPPORTED", ""},
-		{"upload", "DELETE", f.begin("dev/app"), "", nil, 204, "", ""},
-	})
-}
-
 // follow walks a list by its links and returns what pick finds on each page.
 func (f *fixture) follow(path string, pick func([]byte) []string) (all []string, pages int) {
 	f.Helper()

@@ -154,10 +154,11 @@ func (s *Server) upload(r v2Request, find func(ctx context.Context, id string) (
 }
 
 func (s *Server) limitUpload(r v2Request, offset int64) error {
-	if s.config.MaxBlobSize <= 0 {
+	most := r.repo.Tier.Limits.BlobSize
+	if most <= 0 {
 		return nil
 	}
-	return limitBody(r, max(0, s.config.MaxBlobSize-offset))
+	return limitBody(r, max(0, most-offset))
 }
 
 // describeUpload sets the headers that say where the upload is and how far it has come.

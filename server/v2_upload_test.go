@@ -269,22 +269,6 @@ func TestMount(t *testing.T) {
 	f.wantBlob("dev/to", "to be mounted")
 }
 
-func TestBlobSizeLimit(t *testing.T) {
-	f := newFixture(t, func(c *Config) { c.MaxBlobSize = 10 })
-	eleven := "01234567890"
-	d := digest.FromString(eleven)
-	f.want(f.do("POST", "/v2/dev/app/blobs/uploads/?digest="+d.String(), strings.NewReader(eleven)), 413, "SIZE_INVALID")
-	f.want(f.do("PUT", f.begin("dev/app")+"?digest="+d.String(), unknownLength(eleven)), 413, "SIZE_INVALID")
-	at := f.begin("dev/app")
-	f.want(f.do("PATCH", at, strings.NewReader(eleven[:9])), 202, "")
-	f.want(f.do("PATCH", at, unknownLength("90")), 413, "SIZE_INVALID")
-	f.want(f.do("PATCH", at, strings.NewReader("90")), 413, "SIZE_INVALID")
-	f.want(f.do("PATCH", at, strings.NewReader("9")), 202, "")
-	for range 2 {
-		f.want(f.do("PUT", at+"?digest="+digest.FromString(eleven[:10]).String(), nil), 201, "")
-	}
-}
-
 // TestSharedBlob pushes the same content to two repositories: neither may be read
 // through the other before.
 func TestSharedBlob(t *testing.T) {

@@ -23,7 +23,7 @@ const singlePut = 5 << 30
 // Asked again after success, with the same digest, it says so again.
 func (u *Upload) Finish(ctx context.Context, r io.Reader, start, length int64, want digest.Digest) error {
 	if err := u.admit(ctx, length, want); err != nil {
-		return err
+		return u.refused(ctx, err)
 	}
 	if u.state.Done != "" {
 		if u.state.Done == want {

@@ -90,6 +90,9 @@ func (r *Repository) PutManifest(ctx context.Context, reference string, want dig
 // check finds everything that the manifest needs in the repository, of the size and type
 // that it says.
 func (p *push) check(ctx context.Context) error {
+	if err := p.checkTag(ctx); err != nil {
+		return err
+	}
 	if err := p.checkBlobs(ctx); err != nil {
 		return err
 	}
@@ -123,6 +126,15 @@ func (p *push) check(ctx context.Context) error {
 		return fmt.Errorf("%w: indexes are nested %d deep, at most %d are allowed", oci.ErrManifestInvalid, p.depth, oci.MaxIndexDepth)
 	}
 	return nil
+}
+
+// checkTag refuses early, before anything is stored, to move a tag that stays where it is.
+func (p *push) checkTag(ctx context.Context) error {
+	if p.tag == "" || !p.repo.Tier.Immutable(p.tag) {
+		return nil
+	}
+	_, err := p.repo.setTag(ctx, &Change{}, p.tag, p.desc)
+	return err
 }
 
 func (p *push) checkBlobs(ctx context.Context) error {

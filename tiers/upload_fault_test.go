@@ -19,6 +19,12 @@ import (
 // client would do, retries included.
 func eachFault(t *testing.T, prepare, flow func(w *world)) {
 	t.Helper()
+	eachFaultOf(t, nil, prepare, flow)
+}
+
+// eachFaultOf is eachFault in worlds of another configuration.
+func eachFaultOf(t *testing.T, edit func(*tiers.Config), prepare, flow func(w *world)) {
+	t.Helper()
 	buckets := map[string]tiers.Bucket{"dev": stores.Bucket(t), "stable": stores.Bucket(t)}
 	for _, applied := range []bool{false, true} {
 		for n, hit := 0, "first"; hit != ""; n++ {
@@ -26,7 +32,7 @@ func eachFault(t *testing.T, prepare, flow func(w *world)) {
 				t.Fatal("the flow never ends without a fault")
 			}
 			t.Run(fmt.Sprintf("%d, applied %v", n, applied), func(t *testing.T) {
-				w := newWorldOn(t, buckets, nil)
+				w := newWorldOn(t, buckets, edit)
 				if prepare != nil {
 					prepare(w)
 				}

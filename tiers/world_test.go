@@ -388,7 +388,24 @@ func (a *auditor) tier(key string, r tiers.Record) {
 		if a.strict && !a.visible(r) {
 			a.t.Errorf("%s is left over, hidden", key)
 		}
+	case "usage":
+		if sum := a.sum(tier, rest); fields(a.t, r)["bytes"] != sum {
+			a.t.Errorf("%s: %s, the repositories hold %v", key, r.Value, sum)
+		}
 	}
+}
+
+// sum adds up what the repositories under prefix hold.
+func (a *auditor) sum(tier *tiers.Tier, prefix string) (sum float64) {
+	for key, r := range a.records {
+		kind, name, _ := strings.Cut(strings.TrimPrefix(key, "tier/"+tier.Name+"/"), "/")
+		repo, _, _ := strings.Cut(name, "@")
+		if (kind == "link" || kind == "manifest") && strings.HasPrefix(key, "tier/"+tier.Name+"/") &&
+			(prefix == "" || strings.HasPrefix(repo+"/", prefix+"/")) {
+			sum += fields(a.t, r)["size"].(float64)
+		}
+	}
+	return sum
 }
 
 // manifestRecord checks that a manifest that is seen is there with all that it needs.
