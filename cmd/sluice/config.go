@@ -24,6 +24,8 @@ type Config struct {
 	// Auth says who may do what. Without it anyone may do anything, and the server takes
 	// only a loopback address.
 	Auth AuthConfig `yaml:"auth" envPrefix:"AUTH_"`
+	// Admin is a second address, for whoever runs the server.
+	Admin AdminConfig `yaml:"admin" envPrefix:"ADMIN_"`
 
 	lines lines // of what stands in the file
 }
@@ -49,6 +51,31 @@ type TierConfig struct {
 	MovingTags []string `yaml:"movingTags" env:"MOVING_TAGS"` // patterns of tags that a promotion may move; default none
 	Redirect   bool     `yaml:"redirect" env:"REDIRECT"`      // send pulls of blobs to the S3 server, which clients must reach; default false
 	S3         S3Config `yaml:"s3" envPrefix:"S3_"`           // without an endpoint: the embedded server
+	// Limits are what the tier takes from clients. Only a tier with push has any.
+	Limits LimitsConfig `yaml:"limits" envPrefix:"LIMITS_"`
+}
+
+// LimitsConfig bounds what clients do to a tier. The meaning of each is that of
+// tiers.Limits.
+type LimitsConfig struct {
+	BlobSize      Size          `yaml:"blobSize" env:"BLOB_SIZE"`           // of one blob; default any
+	ManifestSize  Size          `yaml:"manifestSize" env:"MANIFEST_SIZE"`   // of one manifest; default and most 4MiB
+	NameLength    int           `yaml:"nameLength" env:"NAME_LENGTH"`       // bytes of a repository name without the tier; default what fits 255 with it
+	Uploads       int           `yaml:"uploads" env:"UPLOADS"`              // sessions open at once, at most 10000; default any number
+	ImmutableTags []string      `yaml:"immutableTags" env:"IMMUTABLE_TAGS"` // patterns of tags that neither move nor go; default none
+	Delete        *bool         `yaml:"delete" env:"DELETE"`                // of tags, manifests and blobs; default true
+	Quotas        []QuotaConfig `yaml:"quotas" envPrefix:"QUOTAS_"`         // default none
+}
+
+// QuotaConfig bounds what the repositories under a prefix hold together.
+type QuotaConfig struct {
+	Prefix string `yaml:"prefix" env:"PREFIX"` // components of repository names without the tier; default the whole tier
+	Size   Size   `yaml:"size" env:"SIZE"`
+}
+
+// AdminConfig is the address of profiles and metrics.
+type AdminConfig struct {
+	Listen string `yaml:"listen" env:"LISTEN"` // a loopback address; default none: off
 }
 
 // S3Config names a bucket.

@@ -41,6 +41,7 @@ func (c *checker) add(path, format string, args ...any) {
 func (c *Config) check() error {
 	ck := &checker{cfg: c}
 	ck.address()
+	ck.admin()
 	ck.url()
 	ck.etcd()
 	ck.tiers()
@@ -60,6 +61,22 @@ func (c *checker) address() {
 	}
 	c.add("listen", "%q is not a loopback address, and without an auth section anyone who reaches it could do anything: "+
 		"listen on 127.0.0.1, or name a file of users in auth.htpasswd and what they may do in auth.grants", c.cfg.Listen)
+}
+
+func (c *checker) admin() {
+	listen := c.cfg.Admin.Listen
+	if listen == "" {
+		return
+	}
+	host, _, err := net.SplitHostPort(listen)
+	switch {
+	case err != nil:
+		c.add("admin.listen", "%q: want HOST:PORT, 127.0.0.1:6060 say", listen)
+	case !isLoopback(host):
+		c.add("admin.listen", "%q is not a loopback address, and profiles show the memory of the server to anyone who asks: listen on 127.0.0.1 and forward the port to reach it", listen)
+	case listen == c.cfg.Listen && !strings.HasSuffix(listen, ":0"):
+		c.add("admin.listen", "%q is the address of the registry itself: take another port", listen)
+	}
 }
 
 // open says that nobody has to say who they are.
@@ -160,6 +177,7 @@ func (c *checker) tier(at string, i int, t TierConfig) {
 	if t.Redirect && t.S3.Endpoint == "" {
 		c.add(at+".redirect", "the embedded S3 server is for this process alone: name an s3.endpoint that clients can reach")
 	}
+	c.limits(at+".limits", t)
 	for j, pattern := range t.MovingTags {
 		if _, err := path.Match(pattern, ""); err != nil {
 			c.add(fmt.Sprintf("%s.movingTags[%d]", at, j), "%q is no pattern: * is any run of characters, ? one", pattern)

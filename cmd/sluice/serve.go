@@ -86,6 +86,9 @@ func serve(ctx context.Context, cfg *Config, log *slog.Logger, stdout, stderr io
 	if cfg.open() {
 		fmt.Fprintln(stderr, "Without an auth section in the configuration anyone who reaches this loopback address may do anything.")
 	}
+	if i.admin != nil {
+		fmt.Fprintf(stdout, "profiles and metrics are on %s/debug/pprof/ and /metrics\n", i.admin.url())
+	}
 	fmt.Fprintf(stdout, "sluice is ready on %s\n", i.url)
 	err = i.wait(ctx)
 	log.Info("stopping", "drain", drainTimeout)

@@ -32,6 +32,7 @@ type instance struct {
 	log      *slog.Logger
 	url      string // where it listens
 	listener net.Listener
+	admin    *admin // nil: not configured
 	stores   *stores
 	engine   *promote.Engine
 	http     *http.Server
@@ -42,7 +43,7 @@ type instance struct {
 
 // start starts a server and returns when it answers. On an error nothing stays behind.
 func start(ctx context.Context, cfg *Config, log *slog.Logger) (*instance, error) {
-	i := &instance{cfg: cfg, log: log, failed: make(chan error, 2)}
+	i := &instance{cfg: cfg, log: log, failed: make(chan error, 3)}
 	if err := i.open(ctx); err != nil {
 		return nil, errors.Join(err, i.close())
 	}
@@ -52,7 +53,10 @@ func start(ctx context.Context, cfg *Config, log *slog.Logger) (*instance, error
 func (i *instance) open(ctx context.Context) (err error) {
 	// The address first: that it is taken is known at once, and clients wait meanwhile.
 	if i.listener, err = net.Listen("tcp", i.cfg.Listen); err != nil {
-		return listenError(i.cfg.Listen, err)
+		return listenError(i.cfg.Listen, "--listen", err)
+	}
+	if i.admin, err = openAdmin(i.cfg.Admin); err != nil {
+		return err
 	}
 	i.url = "http://" + i.listener.Addr().String()
 	if i.cfg.URL == "" {
@@ -84,9 +88,10 @@ func (i *instance) open(ctx context.Context) (err error) {
 	return i.answers(ctx)
 }
 
-func listenError(address string, err error) error {
+// listenError says what to do about an address that setting names.
+func listenError(address, setting string, err error) error {
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("listen on %s: another program listens there: stop it, or choose another address with --listen", address)
+		return fmt.Errorf("listen on %s: another program listens there: stop it, or choose another address with %s", address, setting)
 	}
 	return fmt.Errorf("listen: %w", err)
 }
@@ -190,6 +195,13 @@ func (i *instance) run(srv *server.Server) {
 			i.failed <- fmt.Errorf("serve: %w", err)
 		}
 	})
+	if i.admin != nil {
+		i.work.Go(func() {
+			if err := i.admin.serve(srv.Metrics()); err != nil {
+				i.failed <- err
+			}
+		})
+	}
 	i.work.Go(func() {
 		if err := i.engine.Run(ctx); err != nil && ctx.Err() == nil {
 			i.failed <- fmt.Errorf("promotions: %w", err)
@@ -242,6 +254,9 @@ func (i *instance) close() error {
 		i.cancel()
 	} else if i.listener != nil {
 		problems = append(problems, i.listener.Close())
+	}
+	if i.admin != nil {
+		problems = append(problems, i.admin.close())
 	}
 	if i.engine != nil {
 		i.engine.Close()

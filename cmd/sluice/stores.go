@@ -134,7 +134,9 @@ func (s *stores) s3Config(c S3Config) (s3.Config, error) {
 func (s *stores) tiers(cfg *Config) []tiers.Tier {
 	all := make([]tiers.Tier, len(cfg.Tiers))
 	for i, t := range cfg.Tiers {
-		all[i] = tiers.Tier{Name: t.Name, From: t.From, Push: t.Push, MovingTags: t.MovingTags, Redirect: t.Redirect, Bucket: s.buckets[i]}
+		// The check of the configuration has found every size well written.
+		limits, _ := t.Limits.limits()
+		all[i] = tiers.Tier{Name: t.Name, From: t.From, Push: t.Push, MovingTags: t.MovingTags, Limits: limits, Redirect: t.Redirect, Bucket: s.buckets[i]}
 	}
 	return all
 }

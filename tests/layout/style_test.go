@@ -141,6 +141,54 @@ func checkFunction(t *testing.T, s source, fn *ast.FuncDecl) {
 	})
 }
 
+// TestDefaultMux finds what would serve http.DefaultServeMux, to which the import of
+// net/http/pprof alone adds the profiles: whoever serves says what.
+func TestDefaultMux(t *testing.T) {
+	served := 0
+	for _, s := range sources(t) {
+		if s.test {
+			continue
+		}
+		ast.Inspect(s.file, func(node ast.Node) bool {
+			switch n := node.(type) {
+			case *ast.SelectorExpr:
+				if isHTTP(n, "DefaultServeMux", "Handle", "HandleFunc", "ListenAndServe", "ListenAndServeTLS", "Serve", "ServeTLS") {
+					t.Errorf("%s: http.%s", s.fset.Position(n.Pos()), n.Sel.Name)
+				}
+			case *ast.CompositeLit:
+				if typ, ok := n.Type.(*ast.SelectorExpr); ok && isHTTP(typ, "Server") {
+					served++
+					if !hasKey(n, "Handler") {
+						t.Errorf("%s: an http.Server without a Handler", s.fset.Position(n.Pos()))
+					}
+				}
+			}
+			return true
+		})
+	}
+	if served < 2 {
+		t.Errorf("only %d servers found", served)
+	}
+}
+
+// isHTTP tells one of the names in net/http.
+func isHTTP(s *ast.SelectorExpr, names ...string) bool {
+	pkg, ok := s.X.(*ast.Ident)
+	return ok && pkg.Name == "http" && slices.Contains(names, s.Sel.Name)
+}
+
+// hasKey says whether a literal of a struct sets a field.
+func hasKey(literal *ast.CompositeLit, name string) bool {
+	return slices.ContainsFunc(literal.Elts, func(e ast.Expr) bool {
+		pair, ok := e.(*ast.KeyValueExpr)
+		if !ok {
+			return false
+		}
+		key, ok := pair.Key.(*ast.Ident)
+		return ok && key.Name == name
+	})
+}
+
 // aborts tells panic(http.ErrAbortHandler), with which net/http has a handler break off an
 // answer.
 func aborts(call *ast.CallExpr) bool {
