@@ -22,6 +22,7 @@ func TestBlobSizeLimit(t *testing.T) {
 	f.want(f.do("PATCH", at, unknownLength("90")), 413, "SIZE_INVALID")
 	f.want(f.do("PATCH", at, strings.NewReader("90")), 413, "SIZE_INVALID")
 	f.want(f.do("PATCH", at, strings.NewReader("9")), 202, "")
+	f.want(f.do("PUT", at+"?digest="+d.String(), strings.NewReader("0")), 413, "SIZE_INVALID") // one more with the end
 	for range 2 {
 		f.want(f.do("PUT", at+"?digest="+digest.FromString(eleven[:10]).String(), nil), 201, "")
 	}

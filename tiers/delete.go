@@ -11,10 +11,11 @@ import (
 )
 
 // How many tags, of two writes each, and references go in the transaction that deletes
-// their manifest.
+// their manifest, and how many tags are read at once.
 const (
 	tagsPerDelete = 20
 	refsPerDelete = 60
+	tagsPerPage   = 1000
 )
 
 // DeleteManifest removes a manifest and the tags that point at it. Its blobs stay as long
@@ -51,22 +52,9 @@ func (r *Repository) deleteManifest(ctx context.Context, d digest.Digest) error 
 			return fmt.Errorf("%w: %s@%s is evidence about %s and goes only with it", oci.ErrUnsupported, r.FullName(), d, m.Subject)
 		}
 	}
-	tags, err := r.TagsOf(ctx, d)
+	tags, err := r.dropTags(ctx, d)
 	if err != nil {
 		return err
-	}
-	for _, tag := range tags {
-		if err := r.checkMove(tag, "deleted with its manifest"); err != nil {
-			return err
-		}
-	}
-	// The tags go first where they are too many for one transaction: a tag without its
-	// manifest must never be seen.
-	for len(tags) > tagsPerDelete {
-		if err := r.deleteTag(ctx, tags[0], d); err != nil && !isUnknown(err) {
-			return err
-		}
-		tags = tags[1:]
 	}
 	refs, err := r.referencesOf(ctx, d)
 	if err != nil {
@@ -90,6 +78,47 @@ func (r *Repository) deleteManifest(ctx context.Context, d digest.Digest) error 
 			Digest: d, MediaType: m.MediaType, ArtifactType: m.ArtifactType, Subject: m.Subject, Store: r.Tier.store, Size: m.Size}))
 	_, err = r.commitUsage(ctx, change, -m.Size)
 	return err // of a conflict the next try finds the reason
+}
+
+// dropTags deletes the tags of a manifest but for so many as go in one transaction with it,
+// which it returns: a tag without its manifest must never be seen. Nothing is deleted
+// where one of them is immutable.
+func (r *Repository) dropTags(ctx context.Context, d digest.Digest) (left []string, err error) {
+	if err := r.checkTags(ctx, d); err != nil {
+		return nil, err
+	}
+	for {
+		tags, next, err := r.registry.listNames(ctx, taggedPrefix(r.Tier.Name, r.Name, d), "", tagsPerPage)
+		if err != nil || next == "" && len(tags) <= tagsPerDelete {
+			return tags, err
+		}
+		if next == "" {
+			tags = tags[tagsPerDelete:]
+		}
+		for _, tag := range tags {
+			if err := r.deleteTag(ctx, tag, d); err != nil && !isUnknown(err) {
+				return nil, err
+			}
+		}
+	}
+}
+
+// checkTags looks for a tag of a manifest that keeps it. One that comes later is found
+// where it is to go.
+func (r *Repository) checkTags(ctx context.Context, d digest.Digest) error {
+	for last, more := "", len(r.Tier.Limits.ImmutableTags) > 0; more; more = last != "" {
+		tags, next, err := r.registry.listNames(ctx, taggedPrefix(r.Tier.Name, r.Name, d), last, tagsPerPage)
+		if err != nil {
+			return err
+		}
+		for _, tag := range tags {
+			if err := r.checkMove(tag, "deleted with its manifest"); err != nil {
+				return err
+			}
+		}
+		last = next
+	}
+	return nil
 }
 
 // prune looks at the references behind prefix that manifests of the repository hold. It
@@ -148,6 +177,9 @@ func (r *Repository) referencesOf(ctx context.Context, d digest.Digest) ([]strin
 func (r *Repository) deleteTags(ctx context.Context, change *Change, d digest.Digest, tags []string) error {
 	keys := make([]string, len(tags))
 	for i, tag := range tags {
+		if err := r.checkMove(tag, "deleted with its manifest"); err != nil {
+			return err
+		}
 		keys[i] = tagKey(r.Tier.Name, r.Name, tag)
 	}
 	records, err := r.registry.catalog.Get(ctx, keys...)

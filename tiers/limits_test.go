@@ -2,6 +2,7 @@ package tiers_test
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"strings"
@@ -209,6 +210,43 @@ func TestNameLengthLimit(t *testing.T) {
 	w.image(w.dev, "v1", 1)
 	if err := long.Tag(t.Context(), desc, "v1"); !errors.Is(err, oci.ErrNameInvalid) {
 		t.Errorf("got %v, want %v", err, oci.ErrNameInvalid)
+	}
+	w.audit(true)
+}
+
+// However many tags a manifest has, none goes where one has to stay, be it the last that is
+// looked at; and where none has to, they all go with it.
+func TestDeleteWithManyTags(t *testing.T) {
+	const n = 1030 // more than are read at once
+	w := limited(t, tiers.Limits{ImmutableTags: []string{"z"}})
+	d := w.image(w.dev, "z", 1).Digest
+	for i := 0; i < n; i += 50 {
+		var change tiers.Change
+		for j := i; j < min(i+50, n); j++ {
+			tag := fmt.Sprintf("v%d", j)
+			change.Put = append(change.Put,
+				tiers.Put{Key: "tier/dev/tag/acme/app:" + tag, Value: fmt.Appendf(nil, `{"digest":%q}`, d)},
+				tiers.Put{Key: "tier/dev/tagged/acme/app@" + d.String() + "/" + tag})
+		}
+		if _, err := w.catalog.Commit(t.Context(), change); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.dev.DeleteManifest(t.Context(), d); !errors.Is(err, oci.ErrTagImmutable) {
+		t.Errorf("got %v, want %v", err, oci.ErrTagImmutable)
+	}
+	if left := len(w.catalog.all(t, "tier/dev/tag/")); left != n+1 {
+		t.Errorf("%d tags are left of %d", left, n+1)
+	}
+	free, err := w.replica(tiers.Limits{}).Repository("dev", "acme/app", "bob")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := free.DeleteManifest(t.Context(), d); err != nil {
+		t.Fatal(err)
+	}
+	if left := w.catalog.all(t, "tier/dev/tag"); len(left) != 0 {
+		t.Errorf("%d tags are left without their manifest: %s", len(left), left[0].Key)
 	}
 	w.audit(true)
 }

@@ -276,17 +276,21 @@ func (r *Registry) Usage(ctx context.Context, t *Tier) ([]Usage, error) {
 	if len(t.quotas) == 0 {
 		return nil, nil
 	}
-	all := make([]Usage, len(t.quotas))
+	keys := make([]string, len(t.quotas))
 	for i, q := range t.quotas {
-		all[i].Quota = q.Quota
-		records, err := r.catalog.Get(ctx, q.key)
-		if err != nil {
-			return nil, fmt.Errorf("quota of %s: %w", q.name(), err)
-		}
-		if records[0].Revision == 0 {
+		keys[i] = q.key
+	}
+	records, err := r.catalog.Get(ctx, keys...)
+	if err != nil {
+		return nil, fmt.Errorf("quotas of %s: %w", t.Name, err)
+	}
+	all := make([]Usage, len(t.quotas))
+	for i, record := range records {
+		all[i].Quota = t.quotas[i].Quota
+		if record.Revision == 0 {
 			continue
 		}
-		used, err := Decode[usageRecord](records[0])
+		used, err := Decode[usageRecord](record)
 		if err != nil {
 			return nil, err
 		}
