@@ -53,15 +53,15 @@ type Problem struct {
 	Text  string // what is wrong with it, and what would be right
 }
 
-// Error says where and what.
-func (p *Problem) Error() string { return p.Field + " " + p.Text }
+// String says where and what.
+func (p Problem) String() string { return strings.TrimSpace(p.Field + " " + p.Text) }
 
 // Problems lists everything that is wrong with the limits of a tier, which clients push
 // to or not.
-func (l Limits) Problems(push bool) []*Problem {
-	var found []*Problem
+func (l Limits) Problems(push bool) []Problem {
+	var found []Problem
 	add := func(field, format string, args ...any) {
-		found = append(found, &Problem{Field: field, Text: fmt.Sprintf(format, args...)})
+		found = append(found, Problem{Field: field, Text: fmt.Sprintf(format, args...)})
 	}
 	if !push {
 		if !l.none() {
@@ -129,7 +129,7 @@ func (l Limits) none() bool {
 func (t *Tier) setLimits() error {
 	var problems []error
 	for _, p := range t.Limits.Problems(t.Push) {
-		problems = append(problems, fmt.Errorf("tier %q: limits: %w", t.Name, p))
+		problems = append(problems, fmt.Errorf("tier %q: limits: %s", t.Name, p))
 	}
 	if len(problems) > 0 {
 		return errors.Join(problems...)

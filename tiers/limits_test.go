@@ -62,7 +62,7 @@ func TestLimitsProblems(t *testing.T) {
 			if tc.want == "" && len(found) == 0 {
 				return
 			}
-			if tc.want == "" || len(found) != 1 || !strings.Contains(found[0].Error(), tc.want) {
+			if tc.want == "" || len(found) != 1 || !strings.Contains(found[0].String(), tc.want) {
 				t.Fatalf("got %v, want one that holds %q", found, tc.want)
 			}
 			tier := tiers.Tier{Name: "dev", Push: true, Limits: tc.limits, Bucket: stores.Bucket(t)}
