@@ -146,7 +146,7 @@ func (w *appender) known(ctx context.Context, r io.Reader, length int64) error {
 // is read, where a second buffer is to be had at once.
 func (w *appender) unknown(ctx context.Context, r io.Reader) error {
 	registry := w.upload.repo.registry
-	buf, err := registry.buffer(ctx)
+	buf, err := registry.buffers.take(ctx)
 	if err != nil {
 		return err
 	}
@@ -156,14 +156,14 @@ func (w *appender) unknown(ctx context.Context, r io.Reader) error {
 			return nil
 		}
 		<-sent.done
-		registry.release(sent.buf)
+		registry.buffers.release(sent.buf)
 		err := sent.err
 		sent = nil
 		return err
 	}
 	defer func() {
 		_ = wait() // of a request that failed already
-		registry.release(buf)
+		registry.buffers.release(buf)
 	}()
 	before, err := w.readTail(ctx)
 	if err != nil {
@@ -184,11 +184,11 @@ func (w *appender) unknown(ctx context.Context, r io.Reader) error {
 		if filled >= PartMin {
 			w.dropTail()
 			sent = w.send(ctx, buf, filled)
-			if next, ok := registry.spareBuffer(); ok && ended == nil {
+			if next, ok := registry.buffers.spare(); ok && ended == nil {
 				buf = next
 			} else {
 				if ok {
-					registry.release(next)
+					registry.buffers.release(next)
 				}
 				<-sent.done
 				buf, err, sent = sent.buf, sent.err, nil
@@ -313,35 +313,6 @@ func (w *appender) commit(ctx context.Context) error {
 	w.upload.state = w.state
 	return w.upload.save(ctx)
 }
-
-// buffer waits for one of the registry's buffers, which bound the memory of all uploads
-// of unknown length together.
-func (r *Registry) buffer(ctx context.Context) ([]byte, error) {
-	select {
-	case buf := <-r.buffers:
-		if buf == nil {
-			buf = make([]byte, bufferSize)
-		}
-		return buf, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-// spareBuffer is a buffer that nobody waits for, if there is one.
-func (r *Registry) spareBuffer() (buf []byte, ok bool) {
-	select {
-	case buf = <-r.buffers:
-		if buf == nil {
-			buf = make([]byte, bufferSize)
-		}
-		return buf, true
-	default:
-		return nil, false
-	}
-}
-
-func (r *Registry) release(buf []byte) { r.buffers <- buf }
 
 func readExactly(r io.Reader, size int64) ([]byte, error) {
 	data := make([]byte, size)

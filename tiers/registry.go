@@ -55,7 +55,7 @@ type Config struct {
 	Log     *slog.Logger
 	Now     func() time.Time // time.Now where nil
 	// Buffers bounds the memory of uploads of unknown length: so many of 8 MiB each at
-	// once, further ones wait. 0: 32.
+	// once, further ones wait. 0: 16.
 	Buffers int
 }
 
@@ -65,7 +65,7 @@ type Registry struct {
 	tiers   []*Tier
 	log     *slog.Logger
 	now     func() time.Time
-	buffers chan []byte
+	buffers *buffers
 	// announcers by store
 	announcers map[string]*announcer
 	sessionKey []byte // authenticates the ids of upload sessions
@@ -86,12 +86,9 @@ func New(ctx context.Context, config Config) (*Registry, error) {
 		r.now = time.Now
 	}
 	if config.Buffers <= 0 {
-		config.Buffers = 32
+		config.Buffers = 16
 	}
-	r.buffers = make(chan []byte, config.Buffers)
-	for range config.Buffers {
-		r.buffers <- nil // made when first needed
-	}
+	r.buffers = newBuffers(config.Buffers)
 	for _, t := range config.Tiers {
 		if err := r.add(ctx, t); err != nil {
 			return nil, err

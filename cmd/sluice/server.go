@@ -202,6 +202,7 @@ func (i *instance) run(srv *server.Server) {
 			}
 		})
 	}
+	i.work.Go(func() { giveBack(ctx) })
 	i.work.Go(func() {
 		if err := i.engine.Run(ctx); err != nil && ctx.Err() == nil {
 			i.failed <- fmt.Errorf("promotions: %w", err)
