@@ -31,7 +31,7 @@ var (
 	ErrPolicyViolation   = errors.New("policy violation")
 	ErrUndecidable       = errors.New("undecidable") // a verdict could not be reached; nothing was let through
 	ErrTooManyRequests   = errors.New("too many requests")
-	ErrQuotaExceeded     = errors.New("quota exceeded") // what is here already leaves too little room
+	ErrQuotaExceeded     = errors.New("quota exceeded")    // what is here already leaves too little room
 	ErrUnavailable       = errors.New("store unavailable") // etcd or S3 did not answer; asking again may help
 	ErrCorrupt           = errors.New("stored content is corrupt")
 	ErrObjectUnknown     = errors.New("object unknown") // an S3 key without an object
