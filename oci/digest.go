@@ -17,10 +17,19 @@ func ParseDigest(s string) (digest.Digest, error) {
 	if err := d.Validate(); err != nil {
 		return "", fmt.Errorf("%w: %q: %w", ErrDigestInvalid, s, err)
 	}
-	if a := d.Algorithm(); a != digest.SHA256 && a != digest.SHA512 {
-		return "", fmt.Errorf("%w: %q: the algorithm must be sha256 or sha512", ErrDigestInvalid, s)
+	if _, err := ParseAlgorithm(d.Algorithm().String()); err != nil {
+		return "", err
 	}
 	return d, nil
+}
+
+// ParseAlgorithm parses the name of an algorithm that ParseDigest takes. The error wraps
+// ErrDigestInvalid.
+func ParseAlgorithm(s string) (digest.Algorithm, error) {
+	if a := digest.Algorithm(s); a == digest.SHA256 || a == digest.SHA512 {
+		return a, nil
+	}
+	return "", fmt.Errorf("%w: the algorithm must be sha256 or sha512, not %q", ErrDigestInvalid, s)
 }
 
 // IsDigest says whether a reference is meant as a digest: tags cannot hold a colon.

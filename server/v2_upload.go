@@ -15,29 +15,43 @@ import (
 	"sluice.dev/sluice/tiers"
 )
 
+// headerChunkMin tells clients how long chunks should be, all but the last. Shorter ones
+// are taken too, but S3 takes no shorter parts, so each of them is stored again with those
+// that follow until they are a part together.
+const headerChunkMin = "OCI-Chunk-Min-Length"
+
 // startUpload answers "POST /v2/<name>/blobs/uploads/": a mount, a whole blob, or a
 // session for one to come.
 func (s *Server) startUpload(r v2Request) error {
 	ctx, q := r.Request().Context(), r.QueryParams()
+	var algorithm digest.Algorithm // that runs along
 	if q.Has("mount") {
 		d, err := oci.ParseDigest(q.Get("mount"))
 		if err != nil {
 			return err
 		}
-		ok, err := s.mount(r, q.Get("from"), d)
+		ok, err := s.mount(r, d)
 		if err != nil {
 			return err
 		}
 		if ok {
 			return r.created(d)
 		}
+		algorithm = d.Algorithm()
+	}
+	if q.Has("digest-algorithm") {
+		var err error
+		if algorithm, err = oci.ParseAlgorithm(q.Get("digest-algorithm")); err != nil {
+			return err
+		}
 	}
 	if !q.Has("digest") {
-		u, err := r.repo.StartUpload(ctx)
+		u, err := r.repo.StartUploadOf(ctx, algorithm)
 		if err != nil {
 			return err
 		}
 		r.describeUpload(u)
+		r.Response().Header().Set(headerChunkMin, strconv.Itoa(tiers.PartMin))
 		return r.NoContent(http.StatusAccepted)
 	}
 	d, err := oci.ParseDigest(q.Get("digest"))
@@ -53,13 +67,17 @@ func (s *Server) startUpload(r v2Request) error {
 	return r.created(d)
 }
 
-// mount tries to link a blob of another repository. A source that the caller may not
-// read, or that cannot be, is as good as one that has not got the blob.
-func (s *Server) mount(r v2Request, from string, d digest.Digest) (bool, error) {
-	if from == "" {
-		return false, nil
+// mount tries to link a blob of another repository: that which from names, without one
+// any. A source that the caller may not read, or that cannot be, is as good as one that
+// has not got the blob.
+func (s *Server) mount(r v2Request, d digest.Digest) (bool, error) {
+	q := r.QueryParams()
+	if !q.Has("from") {
+		return r.repo.MountAny(r.Request().Context(), d, func(tier, repository string) bool {
+			return s.allow(r, ActionPull, tier, repository) == nil
+		})
 	}
-	source, err := s.open(r, from)
+	source, err := s.open(r, q.Get("from"))
 	if err != nil {
 		return false, nil
 	}

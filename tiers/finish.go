@@ -156,14 +156,14 @@ func (u *Upload) complete(ctx context.Context, want digest.Digest) (digest.Diges
 	if err := u.assemble(ctx); err != nil {
 		return "", err
 	}
-	if want.Algorithm() != digest.SHA256 { // only SHA-256 runs along
+	if want.Algorithm() != u.algorithm() { // another ran along
 		return u.readBack(ctx, want.Algorithm())
 	}
 	h, err := u.hash()
 	if err != nil {
 		return "", err
 	}
-	return digest.NewDigest(digest.SHA256, h), nil
+	return digest.NewDigest(u.algorithm(), h), nil
 }
 
 // assemble ends the multipart upload. A tail with no part before it is the blob already,
@@ -315,7 +315,7 @@ func (u *Upload) done(o object, d digest.Digest) uploadRecord {
 // as it was read.
 func (u *Upload) blobChange(o object, d digest.Digest, known Record, done *uploadRecord) (change Change, blob blobRecord, err error) {
 	t, registry := u.repo.Tier, u.repo.registry
-	blob = blobRecord{Key: o.key, Size: o.size, RenewedAt: registry.Now()}
+	blob = blobRecord{Key: o.key, Size: o.size, RenewedAt: registry.Now(), Origin: u.repo.FullName()}
 	change.If = []Condition{Unchanged(known)}
 	expire := sessionMemory
 	switch {

@@ -37,7 +37,7 @@ func (r *Repository) PushBlob(ctx context.Context, content io.Reader, length int
 	if err := r.Pushable(""); err != nil {
 		return err
 	}
-	u := r.freshUpload(r.sessionID())
+	u := r.freshUpload(r.sessionID(d.Algorithm()))
 	u.untold = true
 	if err := u.Finish(ctx, content, -1, length, d); err != nil {
 		u.abandon(ctx)

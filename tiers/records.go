@@ -19,6 +19,9 @@ type blobRecord struct {
 	// RenewedAt is when somebody was last told that the bytes are here; they are kept
 	// for a day from then, referred to or not.
 	RenewedAt time.Time `json:"renewedAt"`
+	// Origin is the repository, with its tier, that stored the bytes first: where a mount
+	// without a source looks first. Empty for manifests.
+	Origin string `json:"origin,omitempty"`
 }
 
 // ManifestRecord is a manifest in a repository of a tier.
@@ -51,7 +54,10 @@ type ReferrerRecord struct {
 	Size         int64             `json:"size"`
 	ArtifactType string            `json:"artifactType,omitempty"`
 	Annotations  map[string]string `json:"annotations,omitempty"`
-	Pending      []string          `json:"pending,omitempty"`
+	// Large says that the annotations are too large for a record of the catalog: they are
+	// read from the manifest.
+	Large   bool     `json:"large,omitempty"`
+	Pending []string `json:"pending,omitempty"`
 }
 
 // LinkRecord lets a repository read a blob of its store.

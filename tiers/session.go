@@ -8,9 +8,11 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/oklog/ulid/v2"
+	"github.com/opencontainers/go-digest"
 
 	"sluice.dev/sluice/oci"
 )
@@ -29,31 +31,48 @@ const (
 	sessionMAC = 16 // bytes
 )
 
-// sessionID makes an id for a session of the repository and actor.
-func (r *Repository) sessionID() string {
-	id := r.registry.NewID()
-	return id + r.sessionMAC(id)
+// sessionID makes an id for a session of the repository and actor: a ULID and what proves
+// it, and behind that the algorithm that runs along where it is not SHA-256.
+func (r *Repository) sessionID(algorithm digest.Algorithm) string {
+	id, suffix := r.registry.NewID(), ""
+	if algorithm != "" && algorithm != digest.SHA256 {
+		suffix = "." + algorithm.String()
+	}
+	return id + r.sessionMAC(id, suffix) + suffix
 }
 
-func (r *Repository) sessionMAC(id string) string {
+func (r *Repository) sessionMAC(id, suffix string) string {
 	mac := hmac.New(sha256.New, r.registry.sessionKey)
-	for _, part := range []string{id, r.Tier.Name, r.Name, r.Actor} {
+	for _, part := range []string{id, suffix, r.Tier.Name, r.Name, r.Actor} {
 		fmt.Fprintf(mac, "%d:%s", len(part), part)
 	}
 	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil)[:sessionMAC])
 }
 
+// sessionProof is how long the proof in an id is.
+var sessionProof = base64.RawURLEncoding.EncodedLen(sessionMAC)
+
 // checkSession says whether an id is one that was given out for this repository and
 // actor, and whether it may still begin.
 func (r *Repository) checkSession(id string) (given, fresh bool) {
-	if len(id) <= ulid.EncodedSize || !hmac.Equal([]byte(id[ulid.EncodedSize:]), []byte(r.sessionMAC(id[:ulid.EncodedSize]))) {
+	if len(id) < ulid.EncodedSize+sessionProof {
 		return false, false
 	}
-	made, err := ulid.ParseStrict(id[:ulid.EncodedSize])
+	made, proof, suffix := id[:ulid.EncodedSize], id[ulid.EncodedSize:][:sessionProof], id[ulid.EncodedSize+sessionProof:]
+	if !hmac.Equal([]byte(proof), []byte(r.sessionMAC(made, suffix))) {
+		return false, false
+	}
+	at, err := ulid.ParseStrict(made)
 	if err != nil {
 		return false, false
 	}
-	return true, r.registry.Now().Sub(ulid.Time(made.Time())) < sessionFresh
+	return true, r.registry.Now().Sub(ulid.Time(at.Time())) < sessionFresh
+}
+
+// sessionAlgorithm is what an id that was given out says of the running hash.
+func sessionAlgorithm(id string) digest.Algorithm {
+	_, algorithm, _ := strings.Cut(id, ".")
+	return digest.Algorithm(algorithm)
 }
 
 // sharedSecret reads the key that all replicas share; the first of them makes it. Whoever
@@ -81,10 +100,21 @@ func (r *Registry) sharedSecret(ctx context.Context) ([]byte, error) {
 	return secret, err
 }
 
-// StartUpload opens an upload session. Nothing is written before its first byte, but where
-// the tier limits how many are open.
+// StartUpload opens an upload session of a blob that will be named by SHA-256.
 func (r *Repository) StartUpload(ctx context.Context) (*Upload, error) {
-	id := r.sessionID()
+	return r.StartUploadOf(ctx, "")
+}
+
+// StartUploadOf opens an upload session that hashes with the given algorithm while bytes
+// arrive; empty: SHA-256. A blob that ends under another algorithm is read back. Nothing
+// is written before the first byte, but where the tier limits how many sessions are open.
+func (r *Repository) StartUploadOf(ctx context.Context, algorithm digest.Algorithm) (*Upload, error) {
+	if algorithm != "" {
+		if _, err := oci.ParseAlgorithm(algorithm.String()); err != nil {
+			return nil, err
+		}
+	}
+	id := r.sessionID(algorithm)
 	if err := r.openSession(ctx, id); err != nil {
 		return nil, err
 	}
@@ -94,7 +124,7 @@ func (r *Repository) StartUpload(ctx context.Context) (*Upload, error) {
 func (r *Repository) freshUpload(id string) *Upload {
 	return &Upload{ID: id, repo: r, record: Record{Key: uploadKey(id)}, state: uploadRecord{
 		Tier: r.Tier.Name, Repository: r.Name, By: r.Actor, StartedAt: r.registry.Now(),
-		Key: "blobs/" + r.registry.NewID(), NextPart: 1,
+		Key: "blobs/" + r.registry.NewID(), NextPart: 1, Algorithm: sessionAlgorithm(id),
 	}}
 }
 

@@ -1,8 +1,8 @@
 package tiers
 
 import (
+	"cmp"
 	"context"
-	"crypto/sha256"
 	"encoding"
 	"errors"
 	"fmt"
@@ -36,7 +36,9 @@ type uploadRecord struct {
 	NextTail string   `json:"nextTail,omitempty"`
 	Old      []string `json:"old,omitempty"` // former tails and keys, to be deleted
 	Offset   int64    `json:"offset"`
-	Hash     []byte   `json:"hash,omitempty"` // state of SHA-256 at Offset
+	Hash     []byte   `json:"hash,omitempty"` // state of the running hash at Offset
+	// Algorithm of the running hash; empty: SHA-256.
+	Algorithm digest.Algorithm `json:"algorithm,omitempty"`
 
 	// Done is the digest under which the upload ended; the record then only answers a
 	// client that asks again, and expires.
@@ -88,9 +90,15 @@ func (u *Upload) save(ctx context.Context) error {
 	return nil
 }
 
-// hash restores the running SHA-256 at the upload's offset.
+// algorithm is that of the running hash.
+func (u *Upload) algorithm() digest.Algorithm { return cmp.Or(u.state.Algorithm, digest.SHA256) }
+
+// hash restores the running hash at the upload's offset.
 func (u *Upload) hash() (hash.Hash, error) {
-	h := sha256.New()
+	if !u.algorithm().Available() {
+		return nil, fmt.Errorf("upload %s: %w: hash algorithm %q", u.ID, oci.ErrCorrupt, u.algorithm())
+	}
+	h := u.algorithm().Hash()
 	if len(u.state.Hash) == 0 {
 		return h, nil
 	}
