@@ -168,8 +168,9 @@ func (a *Arrival) addManifest(ctx context.Context, change *Change, m Arriving, r
 			return err
 		}
 		change.If = append(change.If, Unchanged(referrer))
-		change.Put = append(change.Put, Put{Key: referrer.Key, Value: Encode(ReferrerRecord{MediaType: value.MediaType, Size: value.Size,
-			ArtifactType: value.ArtifactType, Annotations: m.Manifest.Annotations, Pending: withID(pending, a.ID)})})
+		shown := newReferrer(m.Descriptor, m.Manifest)
+		shown.Pending = withID(pending, a.ID)
+		change.Put = append(change.Put, Put{Key: referrer.Key, Value: Encode(shown)})
 	}
 	change.Put = append(change.Put, Put{Key: record.Key, Value: Encode(value)})
 	return nil

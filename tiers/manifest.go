@@ -3,6 +3,7 @@ package tiers
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -13,34 +14,44 @@ import (
 // Limits of the references of a manifest.
 const (
 	// Of one transaction: each takes up to two writes, and the last transaction needs
-	// room for the manifest itself.
+	// room for the manifest itself and its tags.
 	refsPerChange = 50
+	// So many fewer for every further tag, which takes up to four writes.
+	refsPerTag = 2
 	// Of one manifest: more would not fit the transactions of an arrival.
 	maxReferences = 1500
 )
 
+// MaxPushTags is how many tags one push may set: the least that the distribution spec
+// asks for ("Pushing Manifests"), so that all of them fit one transaction.
+const MaxPushTags = 10
+
 // Pushed is what a push of a manifest made.
 type Pushed struct {
 	ocispec.Descriptor
-	Subject digest.Digest // empty where the manifest names none
+	Subject  digest.Digest // empty where the manifest names none
+	Tags     []string      // that point at it now, each once; empty of a push by digest alone
+	Manifest *oci.Manifest
 }
 
 // push is a manifest on its way in.
 type push struct {
 	repo     *Repository
-	tag      string
+	tags     []string // each once
 	desc     ocispec.Descriptor
 	manifest *oci.Manifest
 	depth    int
 	blobs    []ocispec.Descriptor
 	staged   *Staged
+	records  map[string]Record // of the catalog, all that the push looks at, as last read
 }
 
 // PutManifest stores a manifest under reference, a tag or its digest. Its blobs and
 // children must be in the repository; its subject need not be. want is the digest that
-// the client expects, empty for none. The manifest can be seen once nil is returned, and
-// not before.
-func (r *Repository) PutManifest(ctx context.Context, reference string, want digest.Digest, contentType string, body []byte) (Pushed, error) {
+// the client expects, empty for none. tags are further ones to set. The manifest can be
+// seen under all of them once nil is returned, and under none before. The error wraps
+// oci.ErrTagInvalid for more than MaxPushTags of them.
+func (r *Repository) PutManifest(ctx context.Context, reference string, want digest.Digest, contentType string, body []byte, tags ...string) (Pushed, error) {
 	if err := r.Pushable(reference); err != nil {
 		return Pushed{}, err
 	}
@@ -55,10 +66,11 @@ func (r *Repository) PutManifest(ctx context.Context, reference string, want dig
 		}
 		want = d
 	} else {
-		if err := oci.CheckTag(reference); err != nil {
-			return Pushed{}, err
-		}
-		p.tag = reference
+		tags = append([]string{reference}, tags...)
+	}
+	var err error
+	if p.tags, err = DistinctTags(tags); err != nil {
+		return Pushed{}, err
 	}
 	if want == "" {
 		want = digest.FromBytes(body)
@@ -80,35 +92,57 @@ func (r *Repository) PutManifest(ctx context.Context, reference string, want dig
 	if err := p.store(ctx, body); err != nil {
 		return Pushed{}, fmt.Errorf("push %s@%s: %w", r.FullName(), want, err)
 	}
-	pushed := Pushed{Descriptor: p.desc}
+	pushed := Pushed{Descriptor: p.desc, Tags: p.tags, Manifest: m}
 	if m.Subject != nil {
 		pushed.Subject = m.Subject.Digest
 	}
 	return pushed, nil
 }
 
+// read reads all that the push looks at in one step, or in few where it refers to much:
+// under load each read costs as much as a sync of the catalog.
+func (p *push) read(ctx context.Context) error {
+	t, name := p.repo.Tier, p.repo.Name
+	keys := []string{manifestKey(t.Name, name, p.desc.Digest), blobKey(t.store, p.desc.Digest)}
+	for _, tag := range p.tags {
+		keys = append(keys, tagKey(t.Name, name, tag))
+	}
+	for _, b := range p.blobs {
+		keys = append(keys, linkKey(t.Name, name, b.Digest))
+	}
+	for _, c := range p.manifest.Children {
+		keys = append(keys, manifestKey(t.Name, name, c.Digest))
+	}
+	slices.Sort(keys) // one child may stand twice in an index
+	keys = slices.Compact(keys)
+	records, err := p.repo.registry.catalog.Get(ctx, keys...)
+	if err != nil {
+		return err
+	}
+	p.records = make(map[string]Record, len(records))
+	for _, record := range records {
+		p.records[record.Key] = record
+	}
+	return nil
+}
+
 // check finds everything that the manifest needs in the repository, of the size and type
 // that it says.
 func (p *push) check(ctx context.Context) error {
-	if err := p.checkTag(ctx); err != nil {
+	if err := p.read(ctx); err != nil {
 		return err
 	}
-	if err := p.checkBlobs(ctx); err != nil {
+	if _, err := p.setTags(&Change{}); err != nil { // early, before anything is stored
+		return err
+	}
+	if err := p.checkBlobs(); err != nil {
 		return err
 	}
 	if oci.IsIndex(p.desc.MediaType) {
 		p.depth = 1
 	}
-	keys := make([]string, len(p.manifest.Children))
-	for i, d := range p.manifest.Children {
-		keys[i] = manifestKey(p.repo.Tier.Name, p.repo.Name, d.Digest)
-	}
-	records, err := p.repo.registry.catalog.Get(ctx, keys...)
-	if err != nil {
-		return err
-	}
-	for i, record := range records {
-		want := p.manifest.Children[i]
+	for _, want := range p.manifest.Children {
+		record := p.records[manifestKey(p.repo.Tier.Name, p.repo.Name, want.Digest)]
 		if record.Revision == 0 {
 			return fmt.Errorf("%w: manifest %s is not in %s: push it first", oci.ErrManifestReference, want.Digest, p.repo.FullName())
 		}
@@ -128,34 +162,18 @@ func (p *push) check(ctx context.Context) error {
 	return nil
 }
 
-// checkTag refuses early, before anything is stored, to move a tag that stays where it is.
-func (p *push) checkTag(ctx context.Context) error {
-	if p.tag == "" || !p.repo.Tier.Immutable(p.tag) {
-		return nil
-	}
-	_, err := p.repo.setTag(ctx, &Change{}, p.tag, p.desc)
-	return err
-}
-
-func (p *push) checkBlobs(ctx context.Context) error {
-	keys := make([]string, len(p.blobs))
-	for i, d := range p.blobs {
-		keys[i] = linkKey(p.repo.Tier.Name, p.repo.Name, d.Digest)
-	}
-	records, err := p.repo.registry.catalog.Get(ctx, keys...)
-	if err != nil {
-		return err
-	}
-	for i, record := range records {
+func (p *push) checkBlobs() error {
+	for _, want := range p.blobs {
+		record := p.records[linkKey(p.repo.Tier.Name, p.repo.Name, want.Digest)]
 		if record.Revision == 0 {
-			return fmt.Errorf("%w: blob %s is not in %s: upload it first", oci.ErrManifestReference, p.blobs[i].Digest, p.repo.FullName())
+			return fmt.Errorf("%w: blob %s is not in %s: upload it first", oci.ErrManifestReference, want.Digest, p.repo.FullName())
 		}
 		link, err := Decode[LinkRecord](record)
 		if err != nil {
 			return err
 		}
-		if link.Size != p.blobs[i].Size {
-			return fmt.Errorf("%w: blob %s has %d bytes, the manifest says %d", oci.ErrManifestInvalid, p.blobs[i].Digest, link.Size, p.blobs[i].Size)
+		if link.Size != want.Size {
+			return fmt.Errorf("%w: blob %s has %d bytes, the manifest says %d", oci.ErrManifestInvalid, want.Digest, link.Size, want.Size)
 		}
 	}
 	return nil
@@ -166,23 +184,28 @@ func (p *push) checkBlobs(ctx context.Context) error {
 // references of a manifest that does not exist, which keep bytes and show nothing; prune
 // takes them away where they stand in the way. A manifest that exists has its references.
 func (p *push) store(ctx context.Context, body []byte) error {
-	r := p.repo.registry
+	r, t := p.repo.registry, p.repo.Tier
 	var err error
-	if p.staged, err = r.Stage(ctx, p.repo.Tier, p.desc.Digest, body); err != nil {
+	if p.staged, err = r.stage(ctx, t, p.desc.Digest, body, p.records[blobKey(t.store, p.desc.Digest)]); err != nil {
 		return err
 	}
+	again := false
 	err = Retry(ctx, func() error {
-		record, err := p.repo.get(ctx, manifestKey(p.repo.Tier.Name, p.repo.Name, p.desc.Digest))
-		if err != nil {
-			return err
+		if again { // somebody changed what was read before
+			if err := p.read(ctx); err != nil {
+				return err
+			}
 		}
+		again = true
+		record := p.records[manifestKey(t.Name, p.repo.Name, p.desc.Digest)]
 		var change Change
+		var err error
 		if record.Revision == 0 {
 			if change, err = p.stageReferences(ctx); err != nil {
 				return p.explain(err)
 			}
 		}
-		if err := p.complete(ctx, &change, record); err != nil || len(change.Put) == 0 {
+		if err := p.complete(&change, record); err != nil || len(change.Put) == 0 {
 			return err
 		}
 		added := p.desc.Size
@@ -193,6 +216,9 @@ func (p *push) store(ctx context.Context, body []byte) error {
 		return p.explain(err)
 	})
 	p.staged.Settle(ctx, err)
+	if err == nil {
+		r.bodies.put(p.desc.Digest, body) // it will be pulled soon
+	}
 	return err
 }
 
@@ -202,15 +228,16 @@ func (p *push) store(ctx context.Context, body []byte) error {
 // first of the pushers who is done, so as long as it is unchanged all batches are whole.
 func (p *push) stageReferences(ctx context.Context) (last Change, err error) {
 	refs := p.references()
-	if len(refs) <= refsPerChange {
+	room := refsPerChange - refsPerTag*max(0, len(p.tags)-1)
+	if len(refs) <= room {
 		return mergeChanges(refs), nil
 	}
 	marker, err := p.repo.get(ctx, pushingKey(p.repo.Tier.Name, p.repo.Name, p.desc.Digest))
 	if err != nil {
 		return last, err
 	}
-	for ; len(refs) > refsPerChange; refs = refs[refsPerChange:] {
-		batch := mergeChanges(refs[:refsPerChange])
+	for ; len(refs) > room; refs = refs[min(refsPerChange, len(refs)):] {
+		batch := mergeChanges(refs[:min(refsPerChange, len(refs))])
 		batch.If = append(batch.If, Unchanged(marker))
 		if marker.Revision == 0 {
 			batch.Put = append(batch.Put, Put{Key: marker.Key})
@@ -270,37 +297,46 @@ func mergeChanges(changes []Change) Change {
 	return merged
 }
 
-// complete adds to the last change what makes the manifest and its tag seen. record is the
-// manifest's as it was read. A push that would change nothing is left empty.
-func (p *push) complete(ctx context.Context, change *Change, record Record) error {
+// complete adds to the last change what makes the manifest and its tags seen. record is
+// the manifest's as it was read. A push that would change nothing is left empty.
+//
+// Each tag that moves has an event, as if it had been set by itself; the first of a new
+// manifest is told with the push.
+func (p *push) complete(change *Change, record Record) error {
 	t, name, d := p.repo.Tier, p.repo.Name, p.desc.Digest
 	isNew := record.Revision == 0
-	previous, err := p.repo.setTag(ctx, change, p.tag, p.desc)
+	events, err := p.setTags(change)
 	if err != nil {
 		return err
 	}
-	if !isNew && (p.tag == "" || previous == d) {
+	if !isNew && len(events) == 0 {
 		*change = Change{} // the same again
 		return nil
 	}
-	if err := p.staged.Change(ctx, change); err != nil {
+	if err := p.staged.change(change, p.records[blobKey(t.store, d)]); err != nil {
 		return err
 	}
-	event := Event{Type: EventTagged, Actor: p.repo.Actor, Tier: t.Name, Repository: name, Tag: p.tag, Previous: previous,
-		Digest: d, MediaType: p.desc.MediaType, ArtifactType: p.desc.ArtifactType, Store: t.store, Key: p.staged.Key(), Size: p.desc.Size}
 	change.If = append(change.If, Unchanged(record))
 	change.Put = append(change.Put, Put{Key: repoKey(t.Name, name), Value: Encode(repositoryRecord{})})
 	if !isNew {
 		// Written again so that a DELETE of the manifest notices the tag.
 		change.Put = append(change.Put, Put{Key: record.Key, Value: record.Value})
 	} else {
-		event.Type = EventManifestPushed
 		p.putRecords(change)
+		if len(events) == 0 {
+			events = make([]Event, 1)
+		}
+		events[0].Type = EventManifestPushed
 		if s := p.manifest.Subject; s != nil {
-			event.Subject = s.Digest
+			events[0].Subject = s.Digest
 		}
 	}
-	change.Put = append(change.Put, p.repo.registry.EventPut(event))
+	for i := range events {
+		e := &events[i]
+		e.Actor, e.Tier, e.Repository, e.Digest, e.MediaType, e.ArtifactType = p.repo.Actor, t.Name, name, d, p.desc.MediaType, p.desc.ArtifactType
+		e.Store, e.Key, e.Size = t.store, p.staged.Key(), p.desc.Size
+	}
+	change.Put = append(change.Put, p.repo.registry.eventPuts(events)...)
 	return nil
 }
 
@@ -312,9 +348,8 @@ func (p *push) putRecords(change *Change) {
 	if s := p.manifest.Subject; s != nil {
 		m.Subject = s.Digest
 		change.Put = append(change.Put, Put{
-			Key: referrerPrefix(t.Name, name, s.Digest) + p.desc.Digest.String(),
-			Value: Encode(ReferrerRecord{MediaType: p.desc.MediaType, Size: p.desc.Size,
-				ArtifactType: p.desc.ArtifactType, Annotations: p.manifest.Annotations}),
+			Key:   referrerPrefix(t.Name, name, s.Digest) + p.desc.Digest.String(),
+			Value: Encode(newReferrer(p.desc, p.manifest)),
 		})
 	}
 	change.Put = append(change.Put, Put{Key: manifestKey(t.Name, name, p.desc.Digest), Value: Encode(m)})

@@ -2,7 +2,6 @@ package tiers_test
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -165,30 +164,6 @@ func TestPutManifestTooWide(t *testing.T) {
 	if !errors.Is(err, oci.ErrManifestInvalid) {
 		t.Errorf("%v, want %v", err, oci.ErrManifestInvalid)
 	}
-}
-
-// A referrer's annotations are part of its record; what is too large for one is refused and
-// leaves nothing.
-func TestPutManifestLargeAnnotations(t *testing.T) {
-	w := newWorld(t, nil)
-	subject := w.image(w.dev, "", 1)
-	objects := len(w.buckets["dev"].live)
-	for _, size := range []int{2 << 20, 3 << 20} {
-		m := ocispec.Manifest{MediaType: ocispec.MediaTypeImageManifest, Config: w.blob(w.dev, bytesOf(1, 40)), Subject: &subject,
-			Layers: []ocispec.Descriptor{}, Annotations: map[string]string{"a": strings.Repeat("x", size)}}
-		m.SchemaVersion = 2
-		body, err := json.Marshal(m)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := w.dev.PutManifest(t.Context(), "big", "", "", body); !errors.Is(err, oci.ErrTooLarge) {
-			t.Errorf("%d: %v, want %v", size, err, oci.ErrTooLarge)
-		}
-		if len(w.buckets["dev"].live) != objects {
-			t.Error("a refused push has left an object")
-		}
-	}
-	w.audit(true)
 }
 
 // One event for each change of state, none for what changes nothing.

@@ -245,6 +245,17 @@ func (r *Registry) EventPut(e Event) Put {
 	return Put{Key: prefixEvent + e.ID, Value: Encode(e)}
 }
 
+// eventPuts is EventPut for the events of one change: their keys stand in the order given.
+func (r *Registry) eventPuts(events []Event) []Put {
+	entropy, now := ulid.Monotonic(rand.Reader, 0), r.Now()
+	puts := make([]Put, len(events))
+	for i, e := range events {
+		e.ID, e.Time = ulid.MustNew(ulid.Timestamp(now), entropy).String(), now
+		puts[i] = Put{Key: prefixEvent + e.ID, Value: Encode(e)}
+	}
+	return puts
+}
+
 // Events lists the events that are not sealed yet, by the order of their keys, for
 // auditors and tests.
 func (r *Registry) Events(ctx context.Context, last string, n int) (events []Event, next string, err error) {

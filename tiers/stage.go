@@ -34,11 +34,20 @@ type Staged struct {
 
 // Stage stores body in the bucket of t unless its bytes are there already.
 func (r *Registry) Stage(ctx context.Context, t *Tier, d digest.Digest, body []byte) (*Staged, error) {
-	s := &Staged{Digest: d, Size: int64(len(body)), registry: r, tier: t}
-	_, _, err := r.blobRecord(ctx, t.store, d)
-	if err == nil || !errors.Is(err, oci.ErrBlobUnknown) {
-		return s, err
+	records, err := r.catalog.Get(ctx, blobKey(t.store, d))
+	if err != nil {
+		return nil, fmt.Errorf("blob %s: %w", d, err)
 	}
+	return r.stage(ctx, t, d, body, records[0])
+}
+
+// stage is Stage where the record of the blob was read already.
+func (r *Registry) stage(ctx context.Context, t *Tier, d digest.Digest, body []byte, known Record) (*Staged, error) {
+	s := &Staged{Digest: d, Size: int64(len(body)), registry: r, tier: t}
+	if known.Revision != 0 {
+		return s, nil
+	}
+	var err error
 	if s.object, err = r.announcers[t.store].take(ctx); err != nil {
 		return nil, err
 	}
@@ -53,16 +62,25 @@ func (r *Registry) Stage(ctx context.Context, t *Tier, d digest.Digest, body []b
 // at every try: where somebody else recorded the same bytes meanwhile, theirs are kept
 // and Discard takes ours.
 func (s *Staged) Change(ctx context.Context, change *Change) error {
-	record, blob, err := s.registry.blobRecord(ctx, s.tier.store, s.Digest)
-	if err == nil {
+	records, err := s.registry.catalog.Get(ctx, blobKey(s.tier.store, s.Digest))
+	if err != nil {
+		return fmt.Errorf("blob %s: %w", s.Digest, err)
+	}
+	return s.change(change, records[0])
+}
+
+// change is Change where the record of the blob was read just now.
+func (s *Staged) change(change *Change, record Record) error {
+	if record.Revision != 0 {
+		blob, err := Decode[blobRecord](record)
+		if err != nil {
+			return err
+		}
 		s.recorded = blob.Key
 		unchanged, renewed := s.registry.renew(record, blob)
 		change.If = append(change.If, unchanged)
 		change.Put = append(change.Put, renewed...)
 		return nil
-	}
-	if !errors.Is(err, oci.ErrBlobUnknown) {
-		return err
 	}
 	if s.object == "" { // it was there when staged and was collected since
 		return fmt.Errorf("%w: %s was collected meanwhile", oci.ErrUnavailable, s.Digest)

@@ -74,6 +74,43 @@ func (r *Repository) TagsThere(ctx context.Context, tags ...string) (there []str
 	return there, nil
 }
 
+// DistinctTags checks tags by the grammar and drops those that stand twice. The error
+// wraps oci.ErrTagInvalid, for more than MaxPushTags too.
+func DistinctTags(tags []string) ([]string, error) {
+	var distinct []string
+	for _, tag := range tags {
+		if err := oci.CheckTag(tag); err != nil {
+			return nil, err
+		}
+		if !slices.Contains(distinct, tag) {
+			distinct = append(distinct, tag)
+		}
+		if len(distinct) > MaxPushTags {
+			return nil, fmt.Errorf("%w: a push may set at most %d tags", oci.ErrTagInvalid, MaxPushTags)
+		}
+	}
+	return distinct, nil
+}
+
+// setTags adds to change that the tags of a push point at its manifest from now on, and
+// begins the events of those that did not.
+func (p *push) setTags(change *Change) (events []Event, err error) {
+	for _, tag := range p.tags {
+		var set Change
+		previous, err := p.repo.pointTag(&set, p.records[tagKey(p.repo.Tier.Name, p.repo.Name, tag)], tag, p.desc)
+		if err != nil {
+			return nil, err
+		}
+		change.If = append(change.If, set.If...)
+		if previous == p.desc.Digest {
+			continue
+		}
+		change.Put, change.Delete = append(change.Put, set.Put...), append(change.Delete, set.Delete...)
+		events = append(events, Event{Type: EventTagged, Tag: tag, Previous: previous})
+	}
+	return events, nil
+}
+
 // setTag adds to change that tag points at desc from now on, if nobody moves it
 // meanwhile, and says where it pointed so far. An empty tag adds nothing. The error wraps
 // oci.ErrTagImmutable where clients may not move the tag.
@@ -85,6 +122,11 @@ func (r *Repository) setTag(ctx context.Context, change *Change, tag string, des
 	if err != nil {
 		return "", err
 	}
+	return r.pointTag(change, record, tag, desc)
+}
+
+// pointTag is setTag where the tag's record was read already.
+func (r *Repository) pointTag(change *Change, record Record, tag string, desc ocispec.Descriptor) (previous digest.Digest, err error) {
 	if record.Revision != 0 {
 		old, err := Decode[TagRecord](record)
 		if err != nil {
