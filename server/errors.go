@@ -16,6 +16,7 @@ var (
 	errRouteUnknown = errors.New("no such endpoint")
 	errSlowClient   = errors.New("the client sent nothing for too long")
 	errRangeRefused = errors.New("the content has no such range")
+	errTooManyTags  = errors.New("too many tags")
 	errInternal     = errors.New("internal error")
 )
 
@@ -44,6 +45,7 @@ func table() []row {
 		{err: errPrecondition, status: http.StatusPreconditionFailed, code: "PRECONDITION_FAILED"},
 		{err: errRouteUnknown, status: http.StatusNotFound, code: "NOT_FOUND"},
 
+		{err: errTooManyTags, status: http.StatusRequestURITooLong, code: "UNSUPPORTED"},
 		{err: errRangeRefused, status: http.StatusRequestedRangeNotSatisfiable, code: "RANGE_INVALID"},
 
 		{err: oci.ErrUnauthorized, status: http.StatusUnauthorized, code: "UNAUTHORIZED"},
@@ -175,8 +177,8 @@ func (s *Server) renderError(err error, c echo.Context) {
 // clients print before it.
 func (s *Server) message(err error, c echo.Context) string {
 	text := strings.TrimPrefix(err.Error(), oci.ErrDenied.Error()+": ")
-	if host := c.Request().Host; s.config.Hosts[host] == "" {
-		text = strings.ReplaceAll(text, " HOST/", " "+host+"/")
+	if _, own := s.hostTier(c.Request()); !own {
+		text = strings.ReplaceAll(text, " HOST/", " "+c.Request().Host+"/")
 	}
 	return text
 }

@@ -6,17 +6,20 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"slices"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"sluice.dev/sluice/oci"
+	"sluice.dev/sluice/tiers"
 )
 
 const (
 	headerDigest  = "Docker-Content-Digest"
 	headerSubject = "OCI-Subject"
+	headerTag     = "OCI-Tag"
 )
 
 // What caches may keep: content under its digest never changes, but only the caller may
@@ -27,33 +30,44 @@ const (
 )
 
 // getManifest answers "GET" and "HEAD /v2/<name>/manifests/<reference>" with the manifest
-// as it was pushed. Accept is not looked at: the digest is of one type only.
+// as it was pushed, with the same headers to both.
+//
+// Accept is not looked at, so the answer does not vary with it: bytes of another type
+// would be of another digest, and a refusal would help nobody. Clients live with that:
+// they look at the Content-Type.
 func (s *Server) getManifest(r v2Request) error {
 	ctx := r.Request().Context()
 	if r.Request().Method == http.MethodHead {
 		desc, err := r.repo.Resolve(ctx, r.route.ref)
 		if err != nil {
-			return err
+			return s.pointBelow(r, err)
 		}
 		r.describe(desc)
-		r.Response().Header().Set("Content-Length", strconv.FormatInt(desc.Size, 10))
-		r.Response().WriteHeader(http.StatusOK)
-		return nil
+		return r.serve(desc.Size, io.NewSectionReader(nil, 0, desc.Size), nil) // of which nothing is read
 	}
 	desc, body, err := r.repo.Manifest(ctx, r.route.ref)
 	if err != nil {
-		return err
+		return s.pointBelow(r, err)
 	}
 	r.describe(desc)
+	return r.serve(desc.Size, bytes.NewReader(body), body)
+}
+
+// serve sends a manifest whose headers are set: all of it at once, as nearly every client
+// asks, or what http.ServeContent makes of the request.
+func (r v2Request) serve(size int64, content io.ReadSeeker, body []byte) error {
 	if conditional(r.Request()) {
-		http.ServeContent(r.Response(), r.Request(), "", time.Time{}, bytes.NewReader(body))
+		http.ServeContent(r.Response(), r.Request(), "", time.Time{}, content)
 		return nil
 	}
 	header := r.Response().Header()
 	header.Set("Accept-Ranges", "bytes")
-	header.Set("Content-Length", strconv.Itoa(len(body)))
+	header.Set("Content-Length", strconv.FormatInt(size, 10))
 	r.Response().WriteHeader(http.StatusOK)
-	_, err = r.Response().Write(body)
+	if body == nil {
+		return nil
+	}
+	_, err := r.Response().Write(body)
 	return err
 }
 
@@ -81,10 +95,14 @@ func (r v2Request) describe(desc ocispec.Descriptor) {
 	}
 }
 
-// putManifest answers "PUT /v2/<name>/manifests/<reference>". What the path and the query
-// say is checked before the body is read.
+// putManifest answers "PUT /v2/<name>/manifests/<reference>", for a digest with the tags
+// that ?tag= names. What the path and the query say is checked before the body is read.
 func (s *Server) putManifest(r v2Request) error {
 	want, err := r.expectedDigest()
+	if err != nil {
+		return err
+	}
+	tags, err := r.pushTags()
 	if err != nil {
 		return err
 	}
@@ -95,7 +113,7 @@ func (s *Server) putManifest(r v2Request) error {
 	if err != nil {
 		return err
 	}
-	pushed, err := r.repo.PutManifest(r.Request().Context(), r.route.ref, want, r.Request().Header.Get("Content-Type"), body)
+	pushed, err := r.repo.PutManifest(r.Request().Context(), r.route.ref, want, r.Request().Header.Get("Content-Type"), body, tags...)
 	if err != nil {
 		return err
 	}
@@ -105,7 +123,26 @@ func (s *Server) putManifest(r v2Request) error {
 	if pushed.Subject != "" {
 		header.Set(headerSubject, pushed.Subject.String())
 	}
+	for _, tag := range tags {
+		header.Add(headerTag, tag)
+	}
+	r.warnOfPush(pushed)
 	return r.NoContent(http.StatusCreated)
+}
+
+// pushTags are the tags that the query asks for beside a digest, each once.
+func (r v2Request) pushTags() ([]string, error) {
+	given := r.QueryParams()["tag"]
+	if len(given) == 0 {
+		return nil, nil
+	}
+	if !oci.IsDigest(r.route.ref) {
+		return nil, fmt.Errorf("%w: ?tag= goes with a digest in the path, not with the tag %s", oci.ErrTagInvalid, r.route.ref)
+	}
+	if distinct := slices.Compact(slices.Sorted(slices.Values(given))); len(distinct) > tiers.MaxPushTags {
+		return nil, fmt.Errorf("%w: %d, at most %d are set by one push", errTooManyTags, len(distinct), tiers.MaxPushTags)
+	}
+	return tiers.DistinctTags(given)
 }
 
 // expectedDigest is what the manifest must be, where the client says so: as the reference,
