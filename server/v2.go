@@ -114,6 +114,9 @@ func (s *Server) splitName(c echo.Context, name string) (tier, repository string
 	}
 	tier, repository = oci.SplitTier(name)
 	if _, err := s.registry.Tier(tier); err != nil {
+		if first := s.registry.Tiers()[0]; oci.CheckName(first.Name+"/"+name) == nil {
+			err = fmt.Errorf("%w; for %s that is HOST/%s/%s", err, name, first.Name, name)
+		}
 		return "", "", err
 	}
 	if repository == "" {

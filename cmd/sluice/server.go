@@ -191,7 +191,7 @@ func (i *instance) run(srv *server.Server) {
 	ctx, cancel := context.WithCancel(context.Background())
 	i.cancel = cancel
 	i.work.Go(func() {
-		if err := i.http.Serve(i.listener); !errors.Is(err, http.ErrServerClosed) {
+		if err := i.http.Serve(srv.Plaintext(i.listener)); !errors.Is(err, http.ErrServerClosed) {
 			i.failed <- fmt.Errorf("serve: %w", err)
 		}
 	})
