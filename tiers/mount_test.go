@@ -108,8 +108,9 @@ func TestMountAnyIsBounded(t *testing.T) {
 	if _, err := w.catalog.Commit(t.Context(), change); err != nil {
 		t.Fatal(err)
 	}
-	if ok, asked := w.mountAny("to/x", blob.Digest); ok || len(asked) != 101 {
-		t.Errorf("mounted %v, %d asked for, want the origin and 100", ok, len(asked))
+	ok, asked := w.mountAny("to/x", blob.Digest)
+	if ok || len(asked) != 101 || asked[0] != "dev/acme/app" || asked[1] != "dev/other/r000" || asked[100] != "dev/other/r099" {
+		t.Errorf("mounted %v, asked for %d, %v, want the origin and the first 100", ok, len(asked), asked)
 	}
 }
 
