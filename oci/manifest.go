@@ -20,7 +20,6 @@ const (
 	MaxManifestDepth = 32      // levels of JSON
 	MaxIndexDepth    = 8       // indexes within indexes
 	MaxIndexWidth    = 1000    // manifests in one index
-	MaxMediaType     = 255     // bytes of an artifact type: two names of 127 and a slash (RFC 6838, section 4.2)
 )
 
 // Manifest is what the registry needs to know of a manifest of any supported type.
@@ -137,9 +136,6 @@ func parseManifest(contentType string, body []byte) (*Manifest, error) {
 	}
 	if m.ArtifactType == "" && m.Config != nil {
 		m.ArtifactType = m.Config.MediaType
-	}
-	if len(m.ArtifactType) > MaxMediaType {
-		return nil, fmt.Errorf("the artifact type has %d bytes, at most %d are allowed", len(m.ArtifactType), MaxMediaType)
 	}
 	return m, nil
 }
