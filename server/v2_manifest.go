@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -181,6 +182,9 @@ func (s *Server) deleteManifest(r v2Request) error {
 		return err
 	}
 	if err := r.repo.DeleteManifest(ctx, d); err != nil {
+		if errors.Is(err, oci.ErrUnsupported) {
+			r.Response().Header().Set("Allow", "GET, HEAD, PUT")
+		}
 		return err
 	}
 	return r.NoContent(http.StatusAccepted)

@@ -113,22 +113,22 @@ func (s *Server) finishUpload(r v2Request) error {
 	if err != nil {
 		return err
 	}
-	body, start, length, err := r.chunk()
-	if err != nil {
-		return err
-	}
+	body, start, length, malformed := r.chunk()
 	find := r.repo.Upload
-	if length > 0 && start <= 0 { // most clients send all of a blob so, or nothing more
+	if malformed == nil && length > 0 && start <= 0 { // most clients send all of a blob so, or nothing more
 		find = r.repo.WholeUpload
 	}
 	u, err := s.upload(r, find)
 	if err != nil {
 		return err
 	}
-	if err := u.Finish(r.Request().Context(), body, start, length, d); err != nil {
-		if errors.Is(err, oci.ErrRangeInvalid) {
-			r.describeUpload(u)
-		}
+	if err = malformed; err == nil {
+		err = u.Finish(r.Request().Context(), body, start, length, d)
+	}
+	if errors.Is(err, oci.ErrRangeInvalid) { // the client can go on from where the upload is
+		r.describeUpload(u)
+	}
+	if err != nil {
 		return err
 	}
 	return r.created(d)
