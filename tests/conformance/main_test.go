@@ -1,0 +1,190 @@
+package conformance_test
+
+import (
+	"context"
+	"log/slog"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/bcrypt"
+
+	"sluice.dev/sluice/server"
+	"sluice.dev/sluice/tests/stores"
+	"sluice.dev/sluice/tiers"
+)
+
+func TestMain(m *testing.M) { os.Exit(stores.Main(m)) }
+
+// registry is a server on loopback over stores of its own.
+type registry struct {
+	addr  string
+	tiers *tiers.Registry
+	// filled is over the same stores, and anyone may push to all of its tiers: what
+	// promotion would have put there.
+	filled *tiers.Registry
+	reads  *catalogReads
+}
+
+// catalogReads counts what requests ask of the catalog.
+type catalogReads struct {
+	tiers.Catalog
+	listed atomic.Int64 // records that lists returned
+}
+
+// List counts.
+func (c *catalogReads) List(ctx context.Context, q tiers.Query) ([]tiers.Record, error) {
+	records, err := c.Catalog.List(ctx, q)
+	c.listed.Add(int64(len(records)))
+	return records, err
+}
+
+// newRegistry starts a server that lives as long as tb; change, where not nil, edits its
+// configuration.
+func newRegistry(tb testing.TB, change func(*server.Config)) *registry {
+	tb.Helper()
+	r := &registry{reads: &catalogReads{}}
+	var stored tiers.Config
+	r.tiers = stores.Registry(tb, func(c *tiers.Config) {
+		stored = *c
+		r.reads.Catalog = c.Catalog
+		c.Catalog = r.reads
+	})
+	stored.Tiers = append([]tiers.Tier(nil), stored.Tiers...)
+	for i := range stored.Tiers {
+		stored.Tiers[i].Push, stored.Tiers[i].From = true, ""
+	}
+	var err error
+	if r.filled, err = tiers.New(tb.Context(), stored); err != nil {
+		tb.Fatal(err)
+	}
+	config := server.Config{Registry: r.tiers, Log: slog.New(slog.DiscardHandler)}
+	if change != nil {
+		change(&config)
+	}
+	s, err := server.New(config)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	ts := httptest.NewUnstartedServer(nil)
+	ts.Config = s.HTTPServer("")
+	ts.Start()
+	tb.Cleanup(ts.Close)
+	r.addr = strings.TrimPrefix(ts.URL, "http://")
+	return r
+}
+
+// newAuth knows the users alice and bob, who have a repository each and share one, and
+// reader, who may pull from all that alice may not write to.
+func newAuth(tb testing.TB) *server.Auth {
+	tb.Helper()
+	path := tb.TempDir() + "/users"
+	var lines strings.Builder
+	for _, user := range []string{"alice", "bob", "reader"} {
+		hash, err := bcrypt.GenerateFromPassword([]byte(password(user)), bcrypt.MinCost)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		lines.WriteString(user + ":" + string(hash) + "\n")
+	}
+	if err := os.WriteFile(path, []byte(lines.String()), 0o600); err != nil {
+		tb.Fatal(err)
+	}
+	own := []server.Action{server.ActionPull, server.ActionPush, server.ActionDelete}
+	auth, err := server.NewAuth(server.AuthConfig{Htpasswd: path, Grants: []server.Grant{
+		{Users: []string{"alice"}, Tiers: []string{"dev"}, Repositories: []string{"alice/**"}, Actions: own},
+		{Users: []string{"bob"}, Tiers: []string{"dev"}, Repositories: []string{"bob/**"}, Actions: own},
+		{Users: []string{"alice", "bob"}, Tiers: []string{"dev"}, Repositories: []string{"shared/**"}, Actions: own},
+		{Users: []string{"reader"}, Actions: []server.Action{server.ActionPull}},
+	}})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return auth
+}
+
+func password(user string) string { return user + "-secret" }
+
+// Limits of the registry that has small ones.
+const (
+	smallBlob    = 1000 // bytes
+	shortTimeout = 400 * time.Millisecond
+)
+
+// suite is what the rows run against.
+type suite struct {
+	*testing.T
+	open    client // anyone may do anything
+	authed  *registry
+	limited client // blobs up to smallBlob, bodies that may pause for shortTimeout
+	fixed   client // nothing is ever deleted
+	slow    []*slowHeaders
+
+	row   int
+	cases map[int]int
+}
+
+func newSuite(t *testing.T) *suite {
+	s := &suite{T: t, cases: map[int]int{}}
+	s.open.registry = newRegistry(t, nil)
+	s.authed = newRegistry(t, func(c *server.Config) { c.Auth = newAuth(t) })
+	s.limited.registry = newRegistry(t, func(c *server.Config) { c.MaxBlobSize, c.BodyTimeout = smallBlob, shortTimeout })
+	s.fixed.registry = newRegistry(t, func(c *server.Config) { c.NoDelete = true })
+	return s
+}
+
+// as is a client of the registry with users.
+func (s *suite) as(user string) client { return client{registry: s.authed, user: user} }
+
+// test runs one case of the current row.
+func (s *suite) test(name string, run func(t *testing.T)) {
+	s.Helper()
+	s.cases[s.row]++
+	s.Run(name, run)
+}
+
+// exchanges runs a table, each line a case.
+func (s *suite) exchanges(c client, table []exchange) {
+	s.Helper()
+	for _, e := range table {
+		s.test(e.name, func(t *testing.T) { c.want(t, e) })
+	}
+}
+
+// leastCases is how many instances a class of input must have.
+const leastCases = 5
+
+// TestCases goes through the rows, each a class of input with the answer owed.
+func TestCases(t *testing.T) {
+	s := newSuite(t)
+	s.slow = startSlowHeaders(t, s.open)
+	rows := []struct {
+		about string
+		run   func(*suite)
+	}{
+		1: {"names", rowNames}, 2: {"tags", rowTags}, 3: {"digests", rowDigests},
+		4: {"content unlike its digest", rowWrongContent}, 5: {"large manifests", rowLargeManifests}, 6: {"JSON", rowJSON},
+		7: {"shapes", rowShapes}, 8: {"depth and width", rowIndexes}, 9: {"missing content", rowMissing}, 10: {"unusual content", rowUnusual},
+		11: {"pages", rowPages},
+		12: {"ranges of chunks", rowChunks}, 13: {"sessions of others", rowSessions}, 14: {"replays", rowReplays}, 15: {"limits", rowLimits},
+		16: {"slow clients", rowSlow}, 17: {"vanishing clients", rowVanishing},
+		18: {"mounts", rowMounts}, 19: {"promoted tiers", rowPromotedTiers}, 20: {"day one", rowDayOne}, 21: {"what stays", rowFixed},
+	}
+	for number, row := range rows {
+		if row.run == nil {
+			continue
+		}
+		t.Run(row.about, func(t *testing.T) {
+			part := *s
+			part.T, part.row = t, number
+			row.run(&part)
+			t.Logf("CASES row %d: %d cases", number, s.cases[number])
+			if s.cases[number] < leastCases {
+				t.Errorf("row %d has %d cases, want at least %d", number, s.cases[number], leastCases)
+			}
+		})
+	}
+}

@@ -1,0 +1,157 @@
+package conformance_test
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"sluice.dev/sluice/tiers"
+)
+
+// cut is one request that ends with its connection, in the middle of its body.
+type cut struct {
+	name   string
+	before string // what the session has when the request comes
+	target func(at string, d digest.Digest) (method, target string)
+	head   []string
+	chunks bool // of HTTP
+}
+
+func cuts() []cut {
+	patch := func(at string, _ digest.Digest) (string, string) { return "PATCH", at }
+	put := func(at string, d digest.Digest) (string, string) {
+		return "PUT", withQuery(at, "digest="+d.String())
+	}
+	post := func(at string, d digest.Digest) (string, string) {
+		return "POST", at[:strings.LastIndex(at, "/")+1] + "?digest=" + d.String()
+	}
+	return []cut{
+		{"single POST", "", post, nil, false}, {"single POST in chunks of HTTP", "", post, nil, true},
+		{"PUT", "", put, nil, false}, {"PUT in chunks of HTTP", "", put, nil, true},
+		{"PATCH", "", patch, nil, false}, {"streamed PATCH", "", patch, nil, true},
+		{"later chunk", "0123456789", patch, []string{"Content-Range", "10-%d"}, false}, {"last chunk in the PUT", "0123456789", put, []string{"Content-Range", "10-%d"}, false},
+	}
+}
+
+// rowVanishing: wherever a client breaks off, there is no blob, nothing that can be seen,
+// and a session that can be cancelled, after which every object is accounted for.
+func rowVanishing(s *suite) {
+	c := client{registry: newRegistry(s, nil)}
+	const repo = "dev/vanishing"
+	for _, size := range []int{1000, 6 << 20} {
+		content := random(size)
+		for _, cut := range cuts() {
+			for _, sent := range []int{0, 1, size / 2, size - 1} {
+				s.test(fmt.Sprintf("%s %d of %d", cut.name, sent, size), func(t *testing.T) {
+					d := digest.FromString(cut.before + content)
+					at := c.begin(t, repo)
+					if cut.before != "" {
+						c.is(t, 202, c.do(t, "PATCH", at, cut.before))
+					}
+					c.vanish(t, cut, at, d, content, sent)
+					c.wantNoBlob(t, repo, d)
+					c.cancel(t, at)
+					c.wantNoBlob(t, repo, d)
+					c.want(t, exchange{method: "GET", target: "/v2/" + repo + "/tags/list", status: 404, code: "NAME_UNKNOWN"})
+					c.settled(t)
+				})
+			}
+		}
+	}
+	s.test("a manifest", func(t *testing.T) {
+		c.blob(t, repo, "{}")
+		c.blob(t, repo, "layer")
+		body := image("layer", "")
+		for sent := 0; sent < len(body); sent += 50 {
+			for _, reference := range []string{"tag", digest.FromString(body).String()} {
+				conn := c.dial(t)
+				fmt.Fprint(conn, c.head("PUT", "/v2/"+repo+"/manifests/"+reference, "Content-Type", typeImage, "Content-Length", fmt.Sprint(len(body)))+body[:sent])
+				conn.Close()
+			}
+		}
+		for _, reference := range []string{"tag", digest.FromString(body).String()} {
+			c.want(t, exchange{method: "GET", target: "/v2/" + repo + "/manifests/" + reference, status: 404, code: "MANIFEST_UNKNOWN"})
+		}
+		c.settled(t)
+	})
+	s.test("none of it is in the way", func(t *testing.T) {
+		content := random(6 << 20)
+		for _, way := range uploadWays() {
+			c.is(t, 201, way.push(t, c, repo, content, digest.FromString(content)))
+		}
+		c.wantBlob(t, repo, content)
+	})
+}
+
+// vanish sends a part of the body, ends the connection, and waits until the server knows.
+func (c client) vanish(t *testing.T, cut cut, at string, d digest.Digest, content string, sent int) {
+	t.Helper()
+	method, target := cut.target(at, d)
+	headers := []string{"Content-Length", fmt.Sprint(len(content))}
+	body := content[:sent]
+	if cut.chunks {
+		headers, body = []string{"Transfer-Encoding", "chunked"}, fmt.Sprintf("%x\r\n%s", len(content), body)
+	}
+	if cut.head != nil {
+		headers = append(headers, cut.head[0], fmt.Sprintf(cut.head[1], len(cut.before)+len(content)-1))
+	}
+	conn := c.dial(t)
+	if _, err := io.WriteString(conn, c.head(method, target, headers...)+body); err != nil {
+		t.Fatal(err)
+	}
+	// Half of the connection first: the server has the end of it before this returns.
+	if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if got := readAnswer(conn, method); got.status/100 == 2 {
+		t.Errorf("half a body was answered %d", got.status)
+	}
+	conn.Close()
+}
+
+// cancel ends a session, also one that its last request has claimed meanwhile.
+func (c client) cancel(t *testing.T, at string) {
+	t.Helper()
+	got := c.do(t, "DELETE", at, "")
+	for deadline := time.Now().Add(patience); got.status == 416 && time.Now().Before(deadline); {
+		got = c.do(t, "DELETE", at, "")
+	}
+	c.is(t, 204, got)
+}
+
+// settled waits until no session is left and no object is announced that is no blob.
+func (c client) settled(t *testing.T) {
+	t.Helper()
+	var left []tiers.Record
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		left = c.records(t, "upload/")
+		for _, record := range c.records(t, "store/") {
+			if strings.Contains(record.Key, "/intent/") {
+				left = append(left, record)
+			}
+		}
+		left = open(left)
+		if len(left) == 0 {
+			return
+		}
+	}
+	for _, record := range left {
+		t.Errorf("left: %s %s", record.Key, record.Value)
+	}
+}
+
+// open leaves out the sessions that have ended and wait for a PUT to be repeated.
+func open(records []tiers.Record) []tiers.Record {
+	var left []tiers.Record
+	for _, record := range records {
+		if !strings.Contains(string(record.Value), `"done":`) {
+			left = append(left, record)
+		}
+	}
+	return left
+}
