@@ -241,10 +241,6 @@ func (d *descriptor) check() (ocispec.Descriptor, error) {
 	}, nil
 }
 
-// topLevel are the keys whose case variants are refused: readers that fold case, as
-// encoding/json does, would let "Layers" take the place of "layers".
-var topLevel = [...]string{"schemaVersion", "mediaType", "artifactType", "config", "layers", "manifests", "blobs", "fsLayers", "subject", "annotations"}
-
 // checkJSON walks the tokens of one JSON object. The decoder itself refuses duplicate
 // names and invalid UTF-8.
 func checkJSON(body []byte) error {
@@ -252,19 +248,18 @@ func checkJSON(body []byte) error {
 	if dec.PeekKind() != '{' {
 		return errors.New("not a JSON object")
 	}
+	var keys keyChecker
 	for first := true; first || dec.StackDepth() > 0; first = false {
 		token, err := dec.ReadToken()
 		if err != nil {
 			return err
 		}
-		if dec.StackDepth() > MaxManifestDepth {
+		depth := dec.StackDepth()
+		if depth > MaxManifestDepth {
 			return fmt.Errorf("nested deeper than %d levels", MaxManifestDepth)
 		}
-		if dec.StackDepth() != 1 {
-			continue
-		}
-		if _, n := dec.StackIndex(1); n%2 == 1 { // the token is a key, not a value
-			if err := checkKey(token.String()); err != nil {
+		if kind, n := dec.StackIndex(depth); kind == '{' && n%2 == 1 { // the token is a key, not a value
+			if err := keys.check(depth, token); err != nil {
 				return err
 			}
 		}
@@ -275,10 +270,42 @@ func checkJSON(body []byte) error {
 	return nil
 }
 
-func checkKey(name string) error {
-	for _, known := range topLevel {
-		if name != known && strings.EqualFold(name, known) {
-			return fmt.Errorf("key %q: it is spelt %q", name, known)
+// keyChecker refuses case variants of the keys that this and other readers understand:
+// readers that fold case, as encoding/json does, would let "Layers" take the place of
+// "layers", or "Digest" that of the digest which was checked. Keys that nobody knows, and
+// those of annotations, are the client's own.
+type keyChecker struct {
+	top   string // the last key of the document
+	inner string // the last key of a descriptor
+}
+
+func (k *keyChecker) check(depth int, token jsontext.Token) error {
+	if depth == 1 {
+		k.top, k.inner = token.String(), ""
+		return checkKey(k.top, "schemaVersion", "mediaType", "artifactType", "config", "layers", "manifests", "blobs", "fsLayers", "subject", "annotations")
+	}
+	descriptorDepth := 0
+	switch k.top {
+	case "config", "subject":
+		descriptorDepth = 2
+	case "layers", "manifests", "blobs":
+		descriptorDepth = 3 // in a list
+	}
+	switch {
+	case descriptorDepth == 0:
+	case depth == descriptorDepth:
+		k.inner = token.String()
+		return checkKey(k.inner, "mediaType", "digest", "size", "urls", "annotations", "data", "platform", "artifactType")
+	case depth == descriptorDepth+1 && k.inner == "platform":
+		return checkKey(token.String(), "architecture", "os", "os.version", "os.features", "variant")
+	}
+	return nil
+}
+
+func checkKey(name string, known ...string) error {
+	for _, key := range known {
+		if name != key && strings.EqualFold(name, key) {
+			return fmt.Errorf("key %q: it is spelt %q", name, key)
 		}
 	}
 	return nil

@@ -2,7 +2,6 @@ package oci_test
 
 import (
 	"errors"
-	"regexp"
 	"strings"
 	"testing"
 
@@ -75,39 +74,4 @@ func TestParseReference(t *testing.T) {
 			t.Errorf("%q: got %+v, %v", tt.in, ref, err)
 		}
 	}
-}
-
-func FuzzParseReference(f *testing.F) {
-	f.Add("localhost:5000/dev/acme/app:1.0")
-	f.Add("h/release/app:1@sha256:" + strings.Repeat("0a", 32))
-	f.Fuzz(func(t *testing.T, s string) {
-		ref, err := oci.ParseReference(s)
-		if err != nil {
-			return
-		}
-		again, err := oci.ParseReference(ref.String())
-		if err != nil || again != ref {
-			t.Fatalf("%q parses as %+v, which prints as %q and parses as %+v, %v", s, ref, ref.String(), again, err)
-		}
-	})
-}
-
-// The grammar as the spec writes it, against the loops that stand for it.
-var (
-	nameGrammar = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
-	tagGrammar  = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
-)
-
-func FuzzNameGrammar(f *testing.F) {
-	for _, seed := range []string{"a", "dev/acme/app", "a.b_c__d---e", "a//b", "a/", "/a", "a._b", "a___b", "A", "1.0-RC", "_x", "-x", "", "é", "a\n"} {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		if want := len(s) <= oci.MaxNameLength && nameGrammar.MatchString(s); (oci.CheckName(s) == nil) != want {
-			t.Errorf("name %q: %v, the grammar says %v", s, oci.CheckName(s), want)
-		}
-		if want := tagGrammar.MatchString(s); (oci.CheckTag(s) == nil) != want {
-			t.Errorf("tag %q: %v, the grammar says %v", s, oci.CheckTag(s), want)
-		}
-	})
 }
