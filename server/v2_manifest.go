@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -44,22 +43,21 @@ func (s *Server) getManifest(r v2Request) error {
 			return s.pointBelow(r, err)
 		}
 		r.describe(desc)
-		return r.serve(desc.Size, io.NewSectionReader(nil, 0, desc.Size), nil) // of which nothing is read
+		return r.send(io.NewSectionReader(nil, 0, desc.Size), desc.Size, nil) // of which nothing is read
 	}
 	desc, body, err := r.repo.Manifest(ctx, r.route.ref)
 	if err != nil {
 		return s.pointBelow(r, err)
 	}
 	r.describe(desc)
-	return r.serve(desc.Size, bytes.NewReader(body), body)
+	return r.send(bytes.NewReader(body), desc.Size, body)
 }
 
-// serve sends a manifest whose headers are set: all of it at once, as nearly every client
-// asks, or what http.ServeContent makes of the request.
-func (r v2Request) serve(size int64, content io.ReadSeeker, body []byte) error {
+// send sends a manifest whose headers are set: all of it at once, as nearly every client
+// asks, or a part of it. body is nil for HEAD.
+func (r v2Request) send(content io.ReadSeeker, size int64, body []byte) error {
 	if conditional(r.Request()) {
-		http.ServeContent(r.Response(), r.Request(), "", time.Time{}, content)
-		return nil
+		return r.serve(content, size)
 	}
 	header := r.Response().Header()
 	header.Set("Accept-Ranges", "bytes")

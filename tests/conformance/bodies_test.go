@@ -63,6 +63,7 @@ func rowJSON(s *suite) {
 		"duplicate annotation": with(`,"annotations":{"a":"1","a":"2"}`), "duplicate deep down": with(`,"x":[{"y":{"z":1,"z":1}}]`),
 		"duplicate behind an escape": with(`,"l\u0061yers":[]`), "duplicate in a descriptor": strings.Replace(good, `"size":2`, `"size":2,"size":3`, 1),
 		"case variant": with(`,"Layers":[]`), "case variant of config": with(`,"CONFIG":{}`), "case variant by folding": with(`,"manife` + "\u017f" + `ts":[]`),
+		"case variant of a digest": strings.Replace(good, `"size":2`, `"size":2,"Digest":"`+zeros+`"`, 1), "case variant of a size": strings.Replace(good, `"size":5`, `"size":5,"SIZE":6`, 1),
 		"trailing document": good + good, "trailing brace": good + "}", "trailing comma": good + ",", "trailing word": good + " null", "trailing NUL": good + "\x00", "trailing BOM": good + "\ufeff",
 		"leading BOM": "\ufeff" + good, "leading garbage": "x" + good,
 		"10,000 arrays": with(deep("[", "", "]", 10_000)), "10,000 objects": with(deep(`{"a":`, "1", "}", 10_000)), "10,000 of both": with(deep(`[{"a":`, "1", "}]", 5_000)),

@@ -66,6 +66,21 @@ func TestBlobRanges(t *testing.T) {
 	}
 }
 
+// TestManifestRanges: ranges are for blobs, but they are right for manifests too.
+func TestManifestRanges(t *testing.T) {
+	c := client{registry: newRegistry(t, nil)}
+	c.image(t, "dev/ranges", "1", "layer")
+	body := image("layer", "")
+	got := c.is(t, 206, c.do(t, "GET", "/v2/dev/ranges/manifests/1", "", "Range", "bytes=2-9"))
+	if string(got.body) != body[2:10] || got.header.Get("Content-Range") != fmt.Sprintf("bytes 2-9/%d", len(body)) || got.header.Get("Content-Type") != typeImage {
+		t.Errorf("got %q, %v", got.body, got.header)
+	}
+	c.want(t, exchange{method: "GET", target: "/v2/dev/ranges/manifests/1", headers: []string{"Range", "bytes=100000-"}, status: 416, code: "RANGE_INVALID"})
+	for _, method := range []string{"GET", "HEAD"} {
+		c.is(t, 200, c.do(t, method, "/v2/dev/ranges/manifests/1", "", "Range", "lines=1-2"))
+	}
+}
+
 // TestPullOfNothing is end-2 and end-3 where there is nothing, in a repository that is and
 // in one that never was.
 func TestPullOfNothing(t *testing.T) {
