@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -44,13 +43,7 @@ func (s *Server) getBlob(r v2Request) error {
 	content := &blobReader{ctx: ctx, blob: blob, header: r.Response().Header(), timeout: s.config.BodyTimeout,
 		control: http.NewResponseController(r.Response().Writer)}
 	defer content.close()
-	request := r.Request()
-	if strings.Contains(request.Header.Get("Range"), ",") {
-		// Several ranges may be ignored (RFC 9110, section 14.2); no client of registries
-		// asks for them, and http.ServeContent would read in a goroutine of its own.
-		request = request.Clone(ctx)
-		request.Header.Del("Range")
-	}
+	request := plainRange(r.Request(), blob.Size)
 	if request.Method == http.MethodGet && request.Header.Get("Range") == "" && request.Header.Get("If-None-Match") == "" {
 		// Most requests: a store that does not answer can still be reported as such.
 		if err := content.open(blob.Size); err != nil {
@@ -61,7 +54,7 @@ func (s *Server) getBlob(r v2Request) error {
 	w := &rangeWriter{Response: r.Response(), content: content}
 	http.ServeContent(w, request, "", time.Time{}, content)
 	if w.refused {
-		return fmt.Errorf("%w: %q of %d bytes", errRangeRefused, request.Header.Get("Range"), blob.Size)
+		return fmt.Errorf("%w: %q of %d bytes", errRangeRefused, r.Request().Header.Get("Range"), blob.Size)
 	}
 	if content.err != nil {
 		// Fewer bytes came than were announced: the connection must end, so that no
