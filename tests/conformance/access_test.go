@@ -246,6 +246,7 @@ func rowFixed(s *suite) {
 			})
 		}
 	}
+	promotedTags(s)
 	immutableTags(s)
 }
 

@@ -2,10 +2,13 @@ package conformance_test
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -27,6 +30,7 @@ type registry struct {
 	// promotion would have put there.
 	filled *tiers.Registry
 	reads  *catalogReads
+	bytes  []*bucketWrites // by tier
 }
 
 // catalogReads counts what requests ask of the catalog.
@@ -42,6 +46,72 @@ func (c *catalogReads) List(ctx context.Context, q tiers.Query) ([]tiers.Record,
 	return records, err
 }
 
+// bucketWrites remembers what may lie in a bucket.
+type bucketWrites struct {
+	tiers.Bucket
+	mu   sync.Mutex
+	keys map[string]bool // of objects and of multipart uploads
+}
+
+func (b *bucketWrites) note(key string, there bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.keys == nil {
+		b.keys = map[string]bool{}
+	}
+	b.keys[key] = there
+}
+
+// Put may have stored the object though it failed.
+func (b *bucketWrites) Put(ctx context.Context, key string, r io.Reader, size int64) error {
+	b.note(key, true)
+	return b.Bucket.Put(ctx, key, r, size)
+}
+
+// Delete takes an object away.
+func (b *bucketWrites) Delete(ctx context.Context, key string) error {
+	err := b.Bucket.Delete(ctx, key)
+	if err == nil {
+		b.note(key, false)
+	}
+	return err
+}
+
+// Begin opens an upload, which lies under its id.
+func (b *bucketWrites) Begin(ctx context.Context, key string) (string, error) {
+	id, err := b.Bucket.Begin(ctx, key)
+	b.note(id, err == nil)
+	return id, err
+}
+
+// Complete makes an object of an upload.
+func (b *bucketWrites) Complete(ctx context.Context, key, id string, parts []tiers.Part) error {
+	b.note(key, true)
+	err := b.Bucket.Complete(ctx, key, id, parts)
+	b.note(id, err != nil)
+	return err
+}
+
+// Abort drops an upload.
+func (b *bucketWrites) Abort(ctx context.Context, key, id string) error {
+	err := b.Bucket.Abort(ctx, key, id)
+	b.note(id, err != nil)
+	return err
+}
+
+// left lists what may lie in the bucket.
+func (b *bucketWrites) left() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var left []string
+	for key, there := range b.keys {
+		if there {
+			left = append(left, key)
+		}
+	}
+	return left
+}
+
 // newRegistry starts a server that lives as long as tb; change, where not nil, edits its
 // configuration.
 func newRegistry(tb testing.TB, change func(*server.Config)) *registry {
@@ -52,8 +122,12 @@ func newRegistry(tb testing.TB, change func(*server.Config)) *registry {
 		stored = *c
 		r.reads.Catalog = c.Catalog
 		c.Catalog = r.reads
+		c.Tiers = slices.Clone(c.Tiers)
+		for i := range c.Tiers {
+			r.bytes = append(r.bytes, &bucketWrites{Bucket: c.Tiers[i].Bucket})
+			c.Tiers[i].Bucket = r.bytes[i]
+		}
 	})
-	stored.Tiers = append([]tiers.Tier(nil), stored.Tiers...)
 	for i := range stored.Tiers {
 		stored.Tiers[i].Push, stored.Tiers[i].From = true, ""
 	}
@@ -106,6 +180,10 @@ func newAuth(tb testing.TB) *server.Auth {
 	return auth
 }
 
+func withUsers(tb testing.TB) func(*server.Config) {
+	return func(c *server.Config) { c.Auth = newAuth(tb) }
+}
+
 func password(user string) string { return user + "-secret" }
 
 // Limits of the registry that has small ones.
@@ -130,7 +208,7 @@ type suite struct {
 func newSuite(t *testing.T) *suite {
 	s := &suite{T: t, cases: map[int]int{}}
 	s.open.registry = newRegistry(t, nil)
-	s.authed = newRegistry(t, func(c *server.Config) { c.Auth = newAuth(t) })
+	s.authed = newRegistry(t, withUsers(t))
 	s.limited.registry = newRegistry(t, func(c *server.Config) { c.MaxBlobSize, c.BodyTimeout = smallBlob, shortTimeout })
 	s.fixed.registry = newRegistry(t, func(c *server.Config) { c.NoDelete = true })
 	return s
