@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -122,30 +123,38 @@ func startSlowHeaders(tb testing.TB, c client) []*slowHeaders {
 // rowSlow: a client that sends nothing is cut off, one that is only slow is not.
 func rowSlow(s *suite) {
 	c := s.limited
-	for name, target := range map[string]func(t *testing.T) string{
-		"PUT of a manifest": func(*testing.T) string { return "PUT /v2/dev/slow/manifests/1" },
-		"PATCH":             func(t *testing.T) string { return "PATCH " + c.begin(t, "dev/slow") },
-		"PUT":               func(t *testing.T) string { return "PUT " + withQuery(c.begin(t, "dev/slow"), "digest="+zeros) },
-		"POST":              func(*testing.T) string { return "POST /v2/dev/slow/blobs/uploads/?digest=" + zeros },
+	type stalled struct {
+		name string
+		conn net.Conn
+	}
+	var all []stalled // at once, so that the row takes the time of one
+	for name, target := range map[string]func() string{
+		"PUT of a manifest": func() string { return "PUT /v2/dev/slow/manifests/1" },
+		"PATCH":             func() string { return "PATCH " + c.begin(s, "dev/slow") },
+		"PUT":               func() string { return "PUT " + withQuery(c.begin(s, "dev/slow"), "digest="+zeros) },
+		"POST":              func() string { return "POST /v2/dev/slow/blobs/uploads/?digest=" + zeros },
 	} {
 		for _, framing := range []string{"Content-Length: 900\r\n\r\n", "Content-Length: 900\r\n\r\nabc", "Transfer-Encoding: chunked\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", "Transfer-Encoding: chunked\r\n\r\nff\r\nab"} {
-			s.test(fmt.Sprintf("%s %q", name, framing), func(t *testing.T) {
-				conn := c.dial(t)
-				fmt.Fprintf(conn, "%s HTTP/1.1\r\nHost: localhost\r\nContent-Type: %s\r\n%s", target(t), typeImage, framing)
-				reader := bufio.NewReader(conn)
-				check(t, exchange{method: "PUT", target: name, status: 408, code: "TIMEOUT"}, readAnswer(reader, "PUT"))
-				if _, err := io.Copy(io.Discard, reader); err != nil {
-					t.Errorf("the connection stays open: %v", err)
-				}
-			})
+			conn := c.dial(s)
+			fmt.Fprintf(conn, "%s HTTP/1.1\r\nHost: localhost\r\nContent-Type: %s\r\n%s", target(), typeImage, framing)
+			all = append(all, stalled{fmt.Sprintf("%s %q", name, framing), conn})
 		}
 	}
+	for _, client := range all {
+		s.test(client.name, func(t *testing.T) {
+			reader := bufio.NewReader(client.conn)
+			check(t, exchange{method: "PUT", target: client.name, status: 408, code: "TIMEOUT"}, readAnswer(reader, "PUT"))
+			if _, err := io.Copy(io.Discard, reader); err != nil {
+				t.Errorf("the connection stays open: %v", err)
+			}
+		})
+	}
 	s.test("a slow client", func(t *testing.T) {
-		const content = "abcdefghij"
+		const content = "abcdefgh"
 		conn := c.dial(t)
 		fmt.Fprintf(conn, "PATCH %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: %d\r\n\r\n", c.begin(t, "dev/slow"), len(content))
 		for _, b := range []byte(content) {
-			time.Sleep(shortTimeout / 4) // in all more than twice what a pause may take
+			time.Sleep(shortTimeout / 4) // in all twice what a pause may take
 			if _, err := conn.Write([]byte{b}); err != nil {
 				t.Fatal(err)
 			}

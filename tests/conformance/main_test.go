@@ -189,7 +189,7 @@ func password(user string) string { return user + "-secret" }
 // Limits of the registry that has small ones.
 const (
 	smallBlob    = 1000 // bytes
-	shortTimeout = 400 * time.Millisecond
+	shortTimeout = 1500 * time.Millisecond
 )
 
 // suite is what the rows run against.
