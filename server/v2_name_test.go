@@ -4,8 +4,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-
-	"sluice.dev/sluice/oci"
 )
 
 // exchange is one request and the answer owed.
@@ -130,19 +128,4 @@ func TestTagsAndDigestsInPaths(t *testing.T) {
 			exchange{"mount " + d, "POST", "/v2/dev/app/blobs/uploads/?from=dev/b&mount=" + d, "", nil, 400, "DIGEST_INVALID", ""})
 	}
 	f.exchanges(t, tests)
-}
-
-func FuzzParseV2(f *testing.F) {
-	for _, path := range []string{"/v2/", "/v2/dev/app/manifests/1", "/v2/dev/blobs/uploads/blobs/uploads/x", "/v2//tags/list", "/v2/a/manifests/b/c"} {
-		f.Add(path)
-	}
-	f.Fuzz(func(t *testing.T, path string) {
-		route, err := parseV2(path)
-		if err != nil || oci.CheckName(route.name) != nil {
-			return
-		}
-		if !strings.HasPrefix(path, "/v2/"+route.name+"/") || !strings.HasSuffix(path, route.ref) {
-			t.Fatalf("%q became %+v", path, route)
-		}
-	})
 }
