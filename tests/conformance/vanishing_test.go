@@ -45,6 +45,9 @@ func rowVanishing(s *suite) {
 		content := random(size)
 		for _, cut := range cuts() {
 			for _, sent := range []int{0, 1, size / 2, size - 1} {
+				if s.Failed() {
+					return // what one case left every other would find
+				}
 				s.test(fmt.Sprintf("%s %d of %d", cut.name, sent, size), func(t *testing.T) {
 					d := digest.FromString(cut.before + content)
 					at := c.begin(t, repo)
@@ -122,11 +125,14 @@ func (c client) cancel(t *testing.T, at string) {
 	c.is(t, 204, got)
 }
 
+// tidyTime is what a server may take to clean up after a client that has gone.
+const tidyTime = 15 * time.Second
+
 // settled waits until no session is left and every object is that of a record.
 func (c client) settled(t *testing.T) {
 	t.Helper()
 	var left []string
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(tidyTime); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		if left = c.unsettled(t); len(left) == 0 {
 			return
 		}
