@@ -115,7 +115,7 @@ func (s *Server) finishUpload(r v2Request) error {
 	}
 	body, start, length, malformed := r.chunk()
 	find := r.repo.Upload
-	if malformed == nil && length > 0 && start <= 0 { // most clients send all of a blob so, or nothing more
+	if malformed == nil && length > 0 && start < 0 { // most clients send all of a blob so, or nothing more
 		find = r.repo.WholeUpload
 	}
 	u, err := s.upload(r, find)
