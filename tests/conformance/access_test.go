@@ -249,9 +249,3 @@ func rowFixed(s *suite) {
 	promotedTags(s)
 	immutableTags(s)
 }
-
-// immutableTags holds the cases of tags that do not move in dev either, by their pattern:
-// 403 DENIED on /v2, and 409 in the API.
-func immutableTags(s *suite) {
-	s.exchanges(s.open, []exchange{})
-}

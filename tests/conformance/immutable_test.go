@@ -17,6 +17,7 @@ import (
 	"sluice.dev/sluice/promote"
 	"sluice.dev/sluice/promote/attest"
 	"sluice.dev/sluice/server"
+	"sluice.dev/sluice/tiers"
 )
 
 const provenance = "https://slsa.dev/provenance/v1"
@@ -146,6 +147,38 @@ func promotedTags(s *suite) {
 				t.Errorf("got %v, want %s", got.header, d)
 			}
 			g.want(t, exchange{method: "PUT", target: "/v2/stable/" + name + "/manifests/latest", body: image("first", ""), headers: []string{"Content-Type", typeImage}, status: 403, code: "DENIED"})
+		})
+	}
+}
+
+// immutableTags: a tag that a pattern of dev names stays where it was first set.
+func immutableTags(s *suite) {
+	c, repo := client{registry: newRegistry(s, nil, tiers.Limits{ImmutableTags: []string{"v*", "release"}})}, "dev/immutable"
+	c.blob(s, repo, "other")
+	for _, tag := range []string{"v1", "v2.0-rc.1", "v", "release"} {
+		s.test("overwriting dev "+tag, func(t *testing.T) {
+			d := c.image(t, repo, tag, "layer")
+			c.manifest(t, repo, tag, typeImage, image("layer", "")) // the same is no move
+			for _, e := range []exchange{
+				{method: "PUT", target: "/v2/" + repo + "/manifests/" + tag, body: image("other", ""), headers: []string{"Content-Type", typeImage}},
+				{method: "PUT", target: "/v2/" + repo + "/manifests/" + tag, body: indexOf(""), headers: []string{"Content-Type", typeIndex}},
+				{method: "DELETE", target: "/v2/" + repo + "/manifests/" + tag},
+				{method: "DELETE", target: "/v2/" + repo + "/manifests/" + d.String()}, // which would take the tag along
+			} {
+				e.status, e.code = 403, "DENIED"
+				c.want(t, e)
+			}
+			got := c.is(t, 200, c.do(t, "HEAD", "/v2/"+repo+"/manifests/"+tag, ""))
+			if got.header.Get("Docker-Content-Digest") != d.String() {
+				t.Errorf("got %v, want %s", got.header, d)
+			}
+		})
+	}
+	for _, tag := range []string{"1.0", "latest", "av1", "release-1", "V1"} {
+		s.test("moving dev "+tag, func(t *testing.T) {
+			c.image(t, repo, tag, "layer")
+			c.image(t, repo, tag, "other")
+			c.is(t, 202, c.do(t, "DELETE", "/v2/"+repo+"/manifests/"+tag, ""))
 		})
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"sluice.dev/sluice/tiers"
 )
 
 // rowLimits: what is over a limit is refused before it is stored.
@@ -55,10 +57,45 @@ func rowLimits(s *suite) {
 	limitsOfTiers(s)
 }
 
-// limitsOfTiers holds the cases of what a tier limits by itself: open sessions (429
-// TOOMANYREQUESTS), the size of blobs and manifests, the quota of a prefix.
+// limitsOfTiers holds the cases of what a tier limits by itself beside the size of blobs:
+// manifests, and how many sessions are open.
 func limitsOfTiers(s *suite) {
-	s.exchanges(s.limited, []exchange{})
+	const most, smallManifest = 2, 600
+	c, repo := client{registry: newRegistry(s, nil, tiers.Limits{Uploads: most, ManifestSize: smallManifest})}, "dev/sessions"
+	c.blob(s, repo, "{}")
+	c.blob(s, repo, "layer")
+	large := image("layer", fmt.Sprintf(`,"annotations":{"a":%q}`, strings.Repeat("x", smallManifest)))
+	s.exchanges(c, []exchange{
+		{name: "manifest by tag", method: "PUT", target: "/v2/" + repo + "/manifests/1", body: large, headers: []string{"Content-Type", typeImage}, status: 413, code: "SIZE_INVALID"},
+		{name: "manifest by digest", method: "PUT", target: "/v2/" + repo + "/manifests/" + digest.FromString(large).String(), body: large, headers: []string{"Content-Type", typeImage}, status: 413, code: "SIZE_INVALID"},
+		{name: "manifest below", method: "PUT", target: "/v2/" + repo + "/manifests/1", body: image("layer", ""), headers: []string{"Content-Type", typeImage}, status: 201},
+	})
+	open := make([]string, most)
+	for i := range open {
+		open[i] = c.begin(s, repo)
+	}
+	full := exchange{method: "POST", status: 429, code: "TOOMANYREQUESTS"}
+	for _, name := range []string{repo, "dev/another", "dev/never/was"} {
+		s.test("a session too many in "+name, func(t *testing.T) {
+			for _, query := range []string{"", "?mount=" + zeros + "&from=dev/none"} { // which ends in a session
+				full.target = "/v2/" + name + "/blobs/uploads/" + query
+				if got := c.want(t, full); got.header.Get("Retry-After") == "" {
+					t.Error("429 without Retry-After")
+				}
+			}
+		})
+	}
+	s.test("one request needs no session", func(t *testing.T) { c.blob(t, repo, "in one request") })
+	s.test("open sessions go on", func(t *testing.T) {
+		c.is(t, 202, c.do(t, "PATCH", open[0], "abc"))
+		c.want(t, full)
+		c.is(t, 201, c.do(t, "PUT", withQuery(open[0], "digest="+digest.FromString("abc").String()), ""))
+		open[0] = c.begin(t, repo)
+		c.want(t, full)
+		c.is(t, 204, c.do(t, "DELETE", open[1], ""))
+		open[1] = c.begin(t, repo)
+		c.want(t, full)
+	})
 }
 
 // tooLarge uploads content past the limit in the manner of a way and returns the refusal.

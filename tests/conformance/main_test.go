@@ -113,8 +113,8 @@ func (b *bucketWrites) left() []string {
 }
 
 // newRegistry starts a server that lives as long as tb; change, where not nil, edits its
-// configuration.
-func newRegistry(tb testing.TB, change func(*server.Config)) *registry {
+// configuration, and limits are those of dev.
+func newRegistry(tb testing.TB, change func(*server.Config), limits ...tiers.Limits) *registry {
 	tb.Helper()
 	r := &registry{reads: &catalogReads{}}
 	var stored tiers.Config
@@ -123,6 +123,9 @@ func newRegistry(tb testing.TB, change func(*server.Config)) *registry {
 		r.reads.Catalog = c.Catalog
 		c.Catalog = r.reads
 		c.Tiers = slices.Clone(c.Tiers)
+		for _, l := range limits {
+			c.Tiers[0].Limits = l
+		}
 		for i := range c.Tiers {
 			r.bytes = append(r.bytes, &bucketWrites{Bucket: c.Tiers[i].Bucket})
 			c.Tiers[i].Bucket = r.bytes[i]
@@ -209,8 +212,8 @@ func newSuite(t *testing.T) *suite {
 	s := &suite{T: t, cases: map[int]int{}}
 	s.open.registry = newRegistry(t, nil)
 	s.authed = newRegistry(t, withUsers(t))
-	s.limited.registry = newRegistry(t, func(c *server.Config) { c.MaxBlobSize, c.BodyTimeout = smallBlob, shortTimeout })
-	s.fixed.registry = newRegistry(t, func(c *server.Config) { c.NoDelete = true })
+	s.limited.registry = newRegistry(t, func(c *server.Config) { c.BodyTimeout = shortTimeout }, tiers.Limits{BlobSize: smallBlob})
+	s.fixed.registry = newRegistry(t, nil, tiers.Limits{NoDelete: true})
 	return s
 }
 
