@@ -3,7 +3,6 @@ package tiers
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -55,7 +54,7 @@ func (r *Repository) Referrers(ctx context.Context, subject digest.Digest, artif
 	if err != nil {
 		return nil, "", fmt.Errorf("referrers of %s@%s: %w", r.FullName(), subject, err)
 	}
-	return slices.Clone(kept.list), kept.next, nil
+	return append([]ocispec.Descriptor{}, kept.list...), kept.next, nil
 }
 
 // keptReferrers is a page as it is kept in memory; the annotations in it are shared and

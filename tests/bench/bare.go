@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -86,7 +87,7 @@ func serveBare(args []string) error {
 		return err
 	}
 	d := digest.FromBytes(body).String()
-	return http.ListenAndServe(*listen, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	handler := func(w http.ResponseWriter, r *http.Request) {
 		if err := read(r.Context()); err != nil {
 			http.Error(w, fmt.Sprintf("read %s: %v", *key, err), http.StatusInternalServerError)
 			return
@@ -97,5 +98,7 @@ func serveBare(args []string) error {
 		if r.Method != http.MethodHead {
 			_, _ = w.Write(body) // the client went away
 		}
-	}))
+	}
+	server := &http.Server{Addr: *listen, Handler: http.HandlerFunc(handler), ReadHeaderTimeout: 10 * time.Second}
+	return server.ListenAndServe()
 }
