@@ -136,6 +136,7 @@ func TestPushTagsMovedMeanwhile(t *testing.T) {
 	w := newWorld(t, nil)
 	blob := w.blob(w.dev, bytesOf(1, 40))
 	other, body := w.manifest(w.dev, "", image(blob, nil, "application/x.other")), image(blob, nil, "")
+	w.release()
 	n := 0
 	w.catalog.onCommit(func(tiers.Change) {
 		if n++; n == 2 { // behind the intent, before the records
