@@ -81,10 +81,15 @@ func (e *Engine) launch(o *opened) {
 		defer e.release(o.ID)
 		select {
 		case e.slots <- struct{}{}:
-			defer func() { <-e.slots }()
-		case <-e.ctx.Done():
-			return
+		default:
+			o.prepared = nil // too old when its turn comes, and large
+			select {
+			case e.slots <- struct{}{}:
+			case <-e.ctx.Done():
+				return
+			}
 		}
+		defer func() { <-e.slots }()
 		if err := e.carryOut(e.ctx, o); err != nil {
 			// The journal says where it stands; the next look takes it up.
 			e.log.WarnContext(e.ctx, "promotion interrupted", "promotion", o.ID, "error", err)

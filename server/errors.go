@@ -17,6 +17,7 @@ var (
 	errSlowClient   = errors.New("the client sent nothing for too long")
 	errRangeRefused = errors.New("the content has no such range")
 	errTooManyTags  = errors.New("too many tags")
+	errClientGone   = errors.New("the client did not take the answer")
 	errInternal     = errors.New("internal error")
 )
 
@@ -40,6 +41,7 @@ type row struct {
 func table() []row {
 	return []row{
 		{err: context.Canceled, status: statusClientGone},
+		{err: errClientGone, status: statusClientGone},
 		{err: errSlowClient, status: http.StatusRequestTimeout, code: "TIMEOUT"},
 		{err: errMediaType, status: http.StatusUnsupportedMediaType, code: "UNSUPPORTED"},
 		{err: errPrecondition, status: http.StatusPreconditionFailed, code: "PRECONDITION_FAILED"},
@@ -132,7 +134,7 @@ func (s *Server) renderError(err error, c echo.Context) {
 	err = translate(err)
 	v2 := c.Path() == "/v2" || strings.HasPrefix(c.Path(), "/v2/")
 	r := lookup(err, v2)
-	if r.status == statusClientGone && c.Request().Context().Err() == nil { // it was not the client
+	if r.status == statusClientGone && c.Request().Context().Err() == nil && !errors.Is(err, errClientGone) { // it was not the client
 		r = lookup(oci.ErrUnavailable, v2)
 	}
 	c.Set(statusKey, r.status)

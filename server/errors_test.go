@@ -38,6 +38,7 @@ func TestErrorTable(t *testing.T) {
 		oci.ErrCorrupt: "500 UNKNOWN", oci.ErrObjectUnknown: "500 UNKNOWN", oci.ErrUnavailable: "503 UNAVAILABLE", context.DeadlineExceeded: "503 UNAVAILABLE",
 		// One that is not the client's doing, for this client is still there.
 		context.Canceled: "503 UNAVAILABLE",
+		errClientGone:    "cut",
 	}
 	v2 := map[error]string{oci.ErrTagImmutable: "403 DENIED"}
 	for i, r := range table() {
@@ -49,6 +50,12 @@ func TestErrorTable(t *testing.T) {
 			for prefix, want := range map[string]string{"/-/": owed[r.err], "/v2/-/": v2[r.err]} {
 				if want == "" {
 					want = owed[r.err]
+				}
+				if want == "cut" {
+					if got := f.try("POST", prefix+path, nil); got.status != 0 {
+						t.Errorf("%s: got %d, want the connection cut", prefix, got.status)
+					}
+					continue
 				}
 				got := f.do("POST", prefix+path, nil)
 				if s := fmt.Sprint(got.status, " ", got.code()); s != want {

@@ -56,6 +56,9 @@ func (s *Server) getBlob(r v2Request) error {
 	if w.refused {
 		return fmt.Errorf("%w: %q of %d bytes", errRangeRefused, r.Request().Header.Get("Range"), blob.Size)
 	}
+	if content.gone {
+		return fmt.Errorf("%w: send blob %s: %w", errClientGone, d, content.err)
+	}
 	if content.err != nil {
 		// Fewer bytes came than were announced: the connection must end, so that no
 		// client takes them for the blob.
@@ -77,6 +80,7 @@ type blobReader struct {
 	stream io.ReadCloser
 	at     int64 // where the stream stands
 	err    error // of the store
+	gone   bool  // it was the client's after all: it did not take what it asked for
 }
 
 // Seek only remembers where to read.
@@ -153,8 +157,9 @@ func (b *blobReader) close() {
 	}
 }
 
-// Pieces in which a blob is sent: the client has BodyTimeout to take each.
-const pieceSize = 1 << 20
+// pieceSize is how many bytes the client has BodyTimeout to take: so slow that it takes
+// longer is nobody who means to have the blob.
+const pieceSize = 256 << 10
 
 // sendTo writes n bytes from where the reader stands to w, by the shortest way that the
 // store's stream knows.
@@ -178,6 +183,12 @@ func (b *blobReader) sendTo(w io.Writer, n int64) (sent int64, err error) {
 		sent += k
 		b.offset += k
 		b.at = b.offset
+		if k == 0 && err == nil {
+			err = io.ErrUnexpectedEOF // of a stream that says nothing about its end
+		}
+		if taker := (tiers.TakerError{}); errors.As(err, &taker) {
+			b.gone = true
+		}
 		if err != nil {
 			b.err = err
 			return sent, err

@@ -15,7 +15,7 @@ import (
 // distribution spec asks ("Warnings").
 const maxWarnings = 4096
 
-// warn adds what a person should know of a request that succeeded: clients print it. Text
+// warn adds what a person should know of a request: clients print it. Text
 // is what stands between the quotes (RFC 7234, section 5.5); of anything but printable
 // ASCII a question mark is left. Of too many warnings the later are dropped.
 func warn(header http.Header, text string) {

@@ -34,6 +34,8 @@ type announcer struct {
 	unused   []announced   // oldest first
 	size     int           // of the next batch
 	filled   time.Time     // when the last batch came
+	failed   time.Time     // when the last one did not come, and why
+	failure  error
 }
 
 type announced struct {
@@ -61,10 +63,14 @@ func (a *announcer) unlock() { a.turn <- struct{}{} }
 // take returns a key that nobody has used. Callers that find none wait for one batch
 // together.
 func (a *announcer) take(ctx context.Context) (string, error) {
+	asked := time.Now()
 	if err := a.lock(ctx); err != nil {
 		return "", err
 	}
 	defer a.unlock()
+	if a.failed.After(asked) { // for those who waited as well: not one after the other
+		return "", a.failure
+	}
 	now := a.registry.Now()
 	var stale []string
 	for len(a.unused) > 0 && now.Sub(a.unused[0].at) > announceAge {
@@ -72,8 +78,9 @@ func (a *announcer) take(ctx context.Context) (string, error) {
 		a.unused = a.unused[1:]
 	}
 	if len(a.unused) == 0 {
-		if err := a.fill(ctx, now, stale); err != nil {
-			return "", fmt.Errorf("announce an object: %w", err)
+		if err := a.fill(context.WithoutCancel(ctx), now, stale); err != nil { // it is for others too
+			a.failed, a.failure = time.Now(), fmt.Errorf("announce an object: %w", err)
+			return "", a.failure
 		}
 	}
 	key := a.unused[0].key

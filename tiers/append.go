@@ -142,9 +142,42 @@ func (w *appender) known(ctx context.Context, r io.Reader, length int64) error {
 	return nil
 }
 
-// unknown gathers a body of unknown length part by part. While one part is sent the next
-// is read, where a second buffer is to be had at once.
+// smallBody is up to what size in bytes a body of unknown length needs no buffer of a
+// part: most are configurations of images, and buffers are few.
+const smallBody = 64 << 10
+
+// unknown gathers a body of unknown length.
 func (w *appender) unknown(ctx context.Context, r io.Reader) error {
+	before, err := w.readTail(ctx)
+	if err != nil {
+		return err
+	}
+	begin := make([]byte, smallBody)
+	n, ended := fill(r, begin)
+	begin = begin[:n]
+	if ended == nil {
+		return w.parts(ctx, before, io.MultiReader(bytes.NewReader(begin), r))
+	}
+	if ended != io.EOF {
+		return bodyError(ended)
+	}
+	w.hash.Write(begin)
+	w.state.Offset += int64(n)
+	return w.rest(ctx, append(before, begin...))
+}
+
+// rest keeps the last bytes of a body: as a part, where a former tail makes them enough.
+func (w *appender) rest(ctx context.Context, data []byte) error {
+	if len(data) < PartMin {
+		return w.putTail(ctx, data)
+	}
+	w.dropTail()
+	return w.putPart(ctx, bytes.NewReader(data), int64(len(data)))
+}
+
+// parts sends a long body of unknown length part by part, behind a former tail. While one
+// part is sent the next is read, where a second buffer is to be had at once.
+func (w *appender) parts(ctx context.Context, before []byte, r io.Reader) error {
 	registry := w.upload.repo.registry
 	buf, err := registry.buffers.take(ctx)
 	if err != nil {
@@ -165,10 +198,6 @@ func (w *appender) unknown(ctx context.Context, r io.Reader) error {
 		_ = wait() // of a request that failed already
 		registry.buffers.release(buf)
 	}()
-	before, err := w.readTail(ctx)
-	if err != nil {
-		return err
-	}
 	filled := copy(buf, before)
 	for {
 		n, ended := fill(r, buf[filled:])

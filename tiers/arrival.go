@@ -148,6 +148,12 @@ func (a *Arrival) batch(ctx context.Context, m Arriving, blobs, children []ocisp
 		if record.Revision != 0 && len(pending) == 0 {
 			continue // the repository shows it already
 		}
+		if slices.Contains(pending, a.ID) {
+			// Another manifest of this arrival has marked it, and nobody else takes that mark
+			// away. To write it again would conflict with all that are staged beside this one.
+			change.If = append(change.If, Present(record.Key))
+			continue
+		}
 		change.If = append(change.If, Unchanged(record))
 		change.Put = append(change.Put, Put{Key: record.Key, Value: Encode(LinkRecord{Size: b.Size, Pending: withID(pending, a.ID)})})
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -340,4 +341,49 @@ func TestArrivalWide(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.audit(true)
+}
+
+// Manifests of one arrival that share a blob are staged side by side, whatever their number:
+// the first marks the blob, and the others leave the mark alone.
+func TestArrivalSharedBlob(t *testing.T) {
+	w := newWorld(t, nil)
+	shared := w.blob(w.dev, []byte("{}"))
+	const n = 40
+	var nodes []tiers.Arriving
+	for i := range uint64(n) {
+		layer := w.blob(w.dev, bytesOf(i, 30))
+		body := image(shared, nil, "", layer)
+		d := w.manifest(w.dev, "", body)
+		m, err := oci.ParseManifest("", body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		nodes = append(nodes, tiers.Arriving{Descriptor: d, Manifest: m})
+		for _, need := range []digest.Digest{shared.Digest, layer.Digest, d.Digest} {
+			if _, err := w.Bring(t.Context(), w.dev.Tier, w.stable.Tier, need, "test", "alice"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	w.catalog.onCommit(func(tiers.Change) { time.Sleep(2 * time.Millisecond) }) // a slow store: more meet
+	arrival := w.stable.Arrival("shared")
+	errs := make(chan error, n)
+	turns := make(chan struct{}, 8)
+	for _, node := range nodes {
+		turns <- struct{}{}
+		go func() {
+			errs <- arrival.Stage(t.Context(), node)
+			<-turns
+		}()
+	}
+	for range n {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+	w.catalog.onCommit(nil)
+	if err := arrival.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.audit(false)
 }

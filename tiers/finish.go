@@ -92,7 +92,7 @@ func (u *Upload) putWhole(ctx context.Context, r io.Reader, length int64, want d
 	s := &Staged{Digest: want, Size: length, registry: registry, tier: t, object: key}
 	h := want.Algorithm().Hash()
 	if err := t.Bucket.Put(ctx, key, io.TeeReader(r, h), length); err != nil {
-		s.Discard(ctx)
+		s.Settle(ctx, err) // the store may make the object yet: then its intent stays
 		return bodyError(err)
 	}
 	o := object{key: key, size: length, intent: intentKey(t.store, key)}

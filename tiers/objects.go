@@ -42,7 +42,8 @@ type Objects interface {
 
 // Transferrer is what the stream of Open may be as well: it writes up to n bytes of itself
 // to w by a shorter way than through a buffer, from one connection to another within the
-// kernel say. Fewer than n bytes come with an error, or at the end of the stream.
+// kernel say. Fewer than n bytes come with an error, or at the end of the stream. An error of
+// w is a TakerError where it can be told apart.
 type Transferrer interface {
 	TransferTo(w io.Writer, n int64) (int64, error)
 }
@@ -90,6 +91,15 @@ type Copier interface {
 	// store that does not prove the copy (an empty ETag) is an error.
 	CopyFrom(ctx context.Context, from Objects, srcKey, key string, size int64) error
 }
+
+// TakerError is an error of the writer that TransferTo was given: the store did its part.
+type TakerError struct{ Err error }
+
+// Error is that of the writer.
+func (e TakerError) Error() string { return e.Err.Error() }
+
+// Unwrap is the error of the writer.
+func (e TakerError) Unwrap() error { return e.Err }
 
 // PresignedLife is how long an address that Presign gave is good for. Bytes that nothing
 // refers to any more must stay at least as long.

@@ -54,7 +54,7 @@ func listed[T any](ctx context.Context, r *Repository, key pageKey, load func() 
 		}
 	}
 	page, size, err := load()
-	if err == nil && size <= pageLargest {
+	if err == nil && size+len(key.list)+len(key.last) <= pageLargest {
 		// A change meanwhile is in the page, perhaps, and has raised the generation, for
 		// certain: the page is never shown then.
 		entries.Add(key, keptPage{generation.Revision, page})

@@ -19,8 +19,8 @@ import (
 
 // Limits of what one upload may ask of this process.
 const (
-	bufferSize = 8 << 20 // bytes of one part of an upload whose length is unknown
-	maxTries   = 8       // of a change that others keep overtaking
+	bufferSize = 16 << 20 // bytes of one part of an upload whose length is unknown
+	maxTries   = 8        // of a change that others keep overtaking
 )
 
 // Tier is one level of the registry. Its fields are set once, by New.
@@ -54,8 +54,8 @@ type Config struct {
 	Tiers   []Tier // from the bottom up
 	Log     *slog.Logger
 	Now     func() time.Time // time.Now where nil
-	// Buffers bounds the memory of uploads of unknown length: so many of 8 MiB each at
-	// once, further ones wait. 0: 16.
+	// Buffers bounds the memory of uploads of unknown length: so many of 16 MiB each at
+	// once, further ones wait. 0: 12.
 	Buffers int
 }
 
@@ -86,7 +86,7 @@ func New(ctx context.Context, config Config) (*Registry, error) {
 		r.now = time.Now
 	}
 	if config.Buffers <= 0 {
-		config.Buffers = 16
+		config.Buffers = 12
 	}
 	r.buffers = newBuffers(config.Buffers)
 	for _, t := range config.Tiers {

@@ -75,8 +75,9 @@ func sessionAlgorithm(id string) digest.Algorithm {
 	return digest.Algorithm(algorithm)
 }
 
-// sharedSecret reads the key that all replicas share; the first of them makes it. Whoever
-// can read the catalog is past every check of the registry anyway.
+// sharedSecret reads the key that all replicas share; the first of them makes it. It is as
+// secret as the catalog: with it one could forge the id of another's session, not who one
+// is.
 func (r *Registry) sharedSecret(ctx context.Context) ([]byte, error) {
 	var secret []byte
 	err := Retry(ctx, func() error {

@@ -52,7 +52,7 @@ func (r *Registry) stage(ctx context.Context, t *Tier, d digest.Digest, body []b
 		return nil, err
 	}
 	if err := t.Bucket.Put(ctx, s.object, bytes.NewReader(body), s.Size); err != nil {
-		s.Discard(ctx)
+		s.Settle(ctx, err)
 		return nil, fmt.Errorf("store %s: %w", d, err)
 	}
 	return s, nil

@@ -126,6 +126,11 @@ func (b *boundedReader) Read(p []byte) (int, error) {
 // uncounted. Any other err leaves it as it is.
 func (u *Upload) refused(ctx context.Context, err error) error {
 	if isQuota(err) {
+		if u.assumed { // what it has already must go with it
+			if now, err := u.repo.Upload(ctx, u.ID); err == nil {
+				*u = *now
+			}
+		}
 		u.abandon(ctx)
 	}
 	return err

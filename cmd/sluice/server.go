@@ -23,6 +23,9 @@ import (
 // stops. What takes longer is cut off; uploads and promotions can be taken up again.
 const drainTimeout = 10 * time.Second
 
+// releaseTimeout is how long a server that stops tries to tidy up in its stores.
+const releaseTimeout = 2 * time.Second
+
 // seeder is who put a policy in force that came from the configuration.
 const seeder = "configuration"
 
@@ -34,6 +37,7 @@ type instance struct {
 	listener net.Listener
 	admin    *admin // nil: not configured
 	stores   *stores
+	registry *tiers.Registry
 	engine   *promote.Engine
 	http     *http.Server
 	failed   chan error // what ended by itself
@@ -65,7 +69,7 @@ func (i *instance) open(ctx context.Context) (err error) {
 	if i.stores, err = openStores(ctx, i.cfg, i.log); err != nil {
 		return err
 	}
-	registry, err := tiers.New(ctx, tiers.Config{Catalog: i.stores.catalog, Tiers: i.stores.tiers(i.cfg), Log: i.log})
+	i.registry, err = tiers.New(ctx, tiers.Config{Catalog: i.stores.catalog, Tiers: i.stores.tiers(i.cfg), Log: i.log})
 	if err != nil {
 		return err
 	}
@@ -73,14 +77,14 @@ func (i *instance) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	i.engine, err = promote.New(promote.Config{Registry: registry, Signers: keys, URL: i.cfg.URL, Log: i.log, Alone: i.cfg.embedsEtcd()})
+	i.engine, err = promote.New(promote.Config{Registry: i.registry, Signers: keys, URL: i.cfg.URL, Log: i.log, Alone: i.cfg.embedsEtcd()})
 	if err != nil {
 		return err
 	}
 	if err := i.seed(ctx); err != nil {
 		return err
 	}
-	srv, err := i.server(registry)
+	srv, err := i.server(i.registry)
 	if err != nil {
 		return err
 	}
@@ -263,6 +267,13 @@ func (i *instance) close() error {
 		i.engine.Close()
 	}
 	i.work.Wait()
+	if i.registry != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), releaseTimeout)
+		defer cancel()
+		if err := i.registry.Release(ctx); err != nil {
+			i.log.Warn("announced keys are left for garbage collection", "error", err)
+		}
+	}
 	if i.stores != nil {
 		problems = append(problems, i.stores.Close())
 	}

@@ -18,7 +18,7 @@ const (
 	theDirect = "Sluice, redirect"
 )
 
-// clients are at work at once, as in every figure about peers.
+// clients are at work at once, unless a workload says otherwise.
 const clients = 4
 
 // settings are what the flags say.

@@ -53,7 +53,7 @@ func parse(args []string, stderr io.Writer) (s settings, file string, err error)
 	flags.IntVar(&s.uploads, "uploads", 64, "uploads at once while memory is measured")
 	flags.IntVar(&s.uploadMiB, "upload-mib", 1024, "size of each of them, MiB")
 	noPeer := flags.Bool("no-peer", false, "leave the other registry out")
-	flags.BoolVar(&s.withRedirect, "redirect", false, "measure redirected pulls too; needs a sluice with the setting redirect of a tier")
+	noRedirect := flags.Bool("no-redirect", false, "leave redirected pulls out")
 	flags.StringVar(&file, "json", "", "write machine, rows and samples to this `file`")
 	if err := flags.Parse(args); err != nil {
 		return s, "", err
@@ -61,7 +61,7 @@ func parse(args []string, stderr io.Writer) (s settings, file string, err error)
 	if flags.NArg() > 0 {
 		return s, "", fmt.Errorf("%q is no flag", flags.Arg(0))
 	}
-	s.only, s.withPeer = strings.Split(*only, ","), !*noPeer
+	s.only, s.withPeer, s.withRedirect = strings.Split(*only, ","), !*noPeer, !*noRedirect
 	for _, name := range s.only {
 		if !slices.Contains(names(), name) {
 			return s, "", fmt.Errorf("-only: there is no %q, only %s", name, strings.Join(names(), ", "))

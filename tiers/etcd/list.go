@@ -33,13 +33,13 @@ func (c *Catalog) List(ctx context.Context, q tiers.Query) ([]tiers.Record, erro
 		return records, err
 	}
 	var records []tiers.Record
-	for from < to && len(records) < q.Limit {
-		end := c.fences.bound(q.Prefix, from, to, q.Limit-len(records))
+	for want := q.Limit; from < to && len(records) < q.Limit; want *= 2 { // ranges that hold little get longer
+		end := c.fences.bound(q.Prefix, from, to, want)
 		step, count, err := c.list(ctx, q, from, end, q.Limit-len(records), clientv3.SortAscend)
 		if err != nil {
 			return nil, err
 		}
-		if records = append(records, step...); count > fenceFrom {
+		if records = append(records, step...); count > max(fenceFrom, 2*int64(want)) {
 			c.learn(ctx, q.Prefix, from, end)
 		}
 		from = end
@@ -85,7 +85,8 @@ type fences struct {
 	families map[string][]string // by prefix, in order
 }
 
-// bound says where a range from from should end so that it probably holds limit keys.
+// bound says where the range that begins at from should end so that it probably holds
+// limit keys.
 func (f *fences) bound(family, from, to string, limit int) string {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -9,8 +9,13 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
+
+	"sluice.dev/sluice/tiers"
 )
 
 // Of connections that reads use directly.
@@ -18,7 +23,7 @@ const (
 	directIdle    = 64               // kept for the next read
 	directIdleAge = 20 * time.Second // servers close idle connections; most wait a minute or more
 	directHeader  = 30 * time.Second // until the answer's head is there
-	directStall   = 60 * time.Second // without a byte of the body
+	directStall   = 60 * time.Second // for each read of the body, or piece that is sent on
 	directExpiry  = 5 * time.Minute  // of the signature in the request
 )
 
@@ -33,6 +38,7 @@ type direct struct {
 	addr   string // host:port of the server
 	dialer net.Dialer
 	idle   chan *directConn
+	closed atomic.Bool
 }
 
 type directConn struct {
@@ -58,6 +64,7 @@ func newDirect(endpoint *url.URL) *direct {
 
 // close closes the connections that nobody uses.
 func (d *direct) close() {
+	d.closed.Store(true)
 	for {
 		select {
 		case c := <-d.idle:
@@ -108,7 +115,7 @@ func (d *direct) get(ctx context.Context, req *http.Request, status int) (*direc
 			return b, resp.Header, nil
 		case err == nil:
 			err = fmt.Errorf("%w: status %s", errIndirect, resp.Status)
-		case reused && ctx.Err() == nil:
+		case reused && ctx.Err() == nil && !errors.Is(err, os.ErrDeadlineExceeded):
 			b.drop() // the server had closed it: a read may be sent again
 			continue
 		}
@@ -174,10 +181,20 @@ func (b *directBody) TransferTo(w io.Writer, n int64) (int64, error) {
 	}
 	k, err := io.Copy(w, &io.LimitedReader{R: b.conn.tcp, N: n - sent})
 	b.left, sent = b.left-k, sent+k
-	if err == nil && sent < n {
+	switch {
+	case err == nil && sent < n:
 		err = io.ErrUnexpectedEOF
+	case errors.Is(err, syscall.EPIPE) || isWrite(err):
+		return sent, tiers.TakerError{Err: err}
 	}
 	return sent, b.cause(err)
+}
+
+// isWrite says whether an error is that of writing: of who takes the bytes, not of who
+// gives them.
+func isWrite(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "write"
 }
 
 // cause prefers the end of the context to what it made of the connection.
@@ -190,7 +207,8 @@ func (b *directBody) cause(err error) error {
 
 // Close gives the connection back where all of the body was read, and ends it otherwise.
 func (b *directBody) Close() error {
-	if b.left > 0 || !b.keep || !b.stop() {
+	// Bytes behind the answer would be read as the head of the next.
+	if b.left > 0 || !b.keep || b.conn.head.Buffered() > 0 || !b.stop() {
 		b.drop()
 		return nil
 	}
@@ -201,6 +219,9 @@ func (b *directBody) Close() error {
 		case b.pool.idle <- b.conn:
 		default:
 			_ = b.conn.tcp.Close() // enough are waiting
+		}
+		if b.pool.closed.Load() {
+			b.pool.close()
 		}
 	})
 	return nil

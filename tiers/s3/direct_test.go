@@ -98,6 +98,58 @@ func TestDirectCut(t *testing.T) {
 	}
 }
 
+// An object that is shorter than was asked for is an error at once, however it is read.
+func TestDirectShortObject(t *testing.T) {
+	store := against(t, ranged("bytes 0-2/3", "abc"))
+	for name, read := range map[string]func(io.ReadCloser) (int64, error){
+		"read":     func(rc io.ReadCloser) (int64, error) { return io.Copy(io.Discard, struct{ io.Reader }{rc}) },
+		"transfer": func(rc io.ReadCloser) (int64, error) { return rc.(tiers.Transferrer).TransferTo(&bytes.Buffer{}, 10) },
+	} {
+		rc, err := store.Open(t.Context(), "k", 0, 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, err := read(rc); n != 3 || !errors.Is(err, io.ErrUnexpectedEOF) || !errors.Is(err, oci.ErrUnavailable) {
+			t.Errorf("%s: %d, %v", name, n, err)
+		}
+		rc.Close()
+	}
+}
+
+// Who does not take the bytes is told apart from a store that does not give them.
+func TestDirectTaker(t *testing.T) {
+	content := bytes.Repeat([]byte("abcdefgh"), 1<<20)
+	store := against(t, func(w http.ResponseWriter, r *http.Request) {
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
+	})
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	conn, err := net.Dial("tcp", listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	taker, err := listener.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	taker.Close() // with nothing read
+	rc, err := store.Open(t.Context(), "k", 0, int64(len(content)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rc.Close()
+	for err == nil {
+		_, err = rc.(tiers.Transferrer).TransferTo(conn, 1<<20)
+	}
+	if taken := (tiers.TakerError{}); !errors.As(err, &taken) || errors.Is(err, oci.ErrUnavailable) {
+		t.Errorf("%v is not the taker's", err)
+	}
+}
+
 // Answers that are not simply the bytes are the ordinary client's: of unknown length, in
 // chunks, longer than the range, of another range, with an error.
 func TestDirectFallsBack(t *testing.T) {

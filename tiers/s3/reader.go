@@ -1,6 +1,7 @@
 package s3
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"sync/atomic"
@@ -139,9 +140,15 @@ func (r *fullReader) TransferTo(w io.Writer, n int64) (int64, error) {
 	if r.err != nil {
 		return 0, r.err
 	}
-	sent, err := direct.TransferTo(w, min(n, r.left))
+	want := min(n, r.left)
+	sent, err := direct.TransferTo(w, want)
 	r.left -= sent
-	if err != nil {
+	if err == nil && sent < want { // the store has fewer bytes than it was asked for
+		err = fmt.Errorf("%d bytes are missing: %w", r.left, io.ErrUnexpectedEOF)
+	}
+	if taker := (tiers.TakerError{}); errors.As(err, &taker) {
+		r.err = err
+	} else if err != nil {
 		r.err = r.wrap(err)
 	}
 	return sent, r.err
