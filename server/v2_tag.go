@@ -1,6 +1,11 @@
 package server
 
-import "net/http"
+import (
+	"net/http"
+
+	"github.com/go-json-experiment/json"
+	"github.com/labstack/echo/v4"
+)
 
 type tagList struct {
 	Name string   `json:"name"`
@@ -23,5 +28,9 @@ func (s *Server) listTags(r v2Request) error {
 	if next != "" {
 		linkNext(r, r.path("tags", "list"), n, next)
 	}
-	return r.JSON(http.StatusOK, tagList{Name: r.route.name, Tags: tags})
+	body, err := json.Marshal(tagList{Name: r.route.name, Tags: tags})
+	if err != nil {
+		return err
+	}
+	return r.Blob(http.StatusOK, echo.MIMEApplicationJSON, body)
 }
