@@ -51,7 +51,7 @@ func (s *Server) getBlob(r v2Request) error {
 		}
 	}
 	r.describe(ocispec.Descriptor{MediaType: octetStream, Digest: d})
-	w := &rangeWriter{Response: r.Response(), content: content}
+	w := &contentWriter{refusalWriter: refusalWriter{ResponseWriter: r.Response()}, response: r.Response(), content: content}
 	http.ServeContent(w, request, "", time.Time{}, content)
 	if w.refused {
 		return fmt.Errorf("%w: %q of %d bytes", errRangeRefused, r.Request().Header.Get("Range"), blob.Size)
@@ -197,39 +197,23 @@ func (b *blobReader) sendTo(w io.Writer, n int64) (sent int64, err error) {
 	return sent, nil
 }
 
-// rangeWriter keeps the plain text back with which http.ServeContent refuses a range, and
-// takes the shortest way for the content itself.
-type rangeWriter struct {
-	*echo.Response
-	content *blobReader
-	refused bool
-}
-
-// WriteHeader passes every status but that one.
-func (w *rangeWriter) WriteHeader(status int) {
-	if w.refused = status == http.StatusRequestedRangeNotSatisfiable; !w.refused {
-		w.Response.WriteHeader(status)
-	}
-}
-
-// Write drops the text.
-func (w *rangeWriter) Write(p []byte) (int, error) {
-	if w.refused {
-		return len(p), nil
-	}
-	return w.Response.Write(p)
+// contentWriter takes the shortest way for what http.ServeContent sends of the content.
+type contentWriter struct {
+	refusalWriter
+	response *echo.Response
+	content  *blobReader
 }
 
 // ReadFrom is what io.CopyN calls for http.ServeContent, with so many bytes of the content.
-func (w *rangeWriter) ReadFrom(src io.Reader) (int64, error) {
+func (w *contentWriter) ReadFrom(src io.Reader) (int64, error) {
 	limited, ok := src.(*io.LimitedReader)
 	if !ok || limited.R != w.content {
 		return io.Copy(struct{ io.Writer }{w}, src)
 	}
 	// Below echo's response lies net/http's, which can take bytes from a connection.
-	n, err := w.content.sendTo(w.Response.Writer, limited.N)
+	n, err := w.content.sendTo(w.response.Writer, limited.N)
 	limited.N -= n
-	w.Response.Size += n
+	w.response.Size += n
 	return n, err
 }
 

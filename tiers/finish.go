@@ -91,8 +91,13 @@ func (u *Upload) putWhole(ctx context.Context, r io.Reader, length int64, want d
 	}
 	s := &Staged{Digest: want, Size: length, registry: registry, tier: t, object: key}
 	h := want.Algorithm().Hash()
-	if err := t.Bucket.Put(ctx, key, io.TeeReader(r, h), length); err != nil {
-		s.Settle(ctx, err) // the store may make the object yet: then its intent stays
+	body := &io.LimitedReader{R: io.TeeReader(r, h), N: length + 1} // one more byte is an error of its own
+	if err := t.Bucket.Put(ctx, key, body, length); err != nil {
+		if body.N > 1 {
+			s.Discard(ctx) // of less than it was told the store makes nothing
+		} else {
+			s.Settle(ctx, err) // the store may make the object yet: then its intent stays
+		}
 		return bodyError(err)
 	}
 	o := object{key: key, size: length, intent: intentKey(t.store, key)}
