@@ -33,7 +33,7 @@ func (g *gate) dropReferrer(subject, referrer digest.Digest) {
 	}
 }
 
-// What happens between the decision and its commit (CASES, Evidence 14).
+// What happens between the decision and its commit.
 func TestInterleaved(t *testing.T) {
 	type world struct {
 		*gate

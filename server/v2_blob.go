@@ -157,9 +157,14 @@ func (b *blobReader) close() {
 	}
 }
 
-// pieceSize is how many bytes the client has BodyTimeout to take: so slow that it takes
-// longer is nobody who means to have the blob.
-const pieceSize = 256 << 10
+// A blob is sent in pieces, and the client has BodyTimeout to take each: pieces are as
+// small as a slow client needs, and as large as a fast one can do with.
+const (
+	leastPiece = 64 << 10
+	mostPiece  = 4 << 20
+	quickPiece = 100 * time.Millisecond // one that took less is followed by one twice as large
+	slowPiece  = 5 * time.Second        // one that took longer by the smallest
+)
 
 // sendTo writes n bytes from where the reader stands to w, by the shortest way that the
 // store's stream knows.
@@ -177,9 +182,16 @@ func (b *blobReader) sendTo(w io.Writer, n int64) (sent int64, err error) {
 	if direct, ok := b.stream.(tiers.Transferrer); ok {
 		transfer = func(n int64) (int64, error) { return direct.TransferTo(w, n) }
 	}
-	for sent < n {
+	for piece := int64(leastPiece); sent < n; {
+		started := time.Now()
 		_ = b.control.SetWriteDeadline(time.Now().Add(b.timeout)) // tests have writers without deadlines
-		k, err := transfer(min(pieceSize, n-sent))
+		k, err := transfer(min(piece, n-sent))
+		switch took := time.Since(started); {
+		case took < quickPiece:
+			piece = min(2*piece, mostPiece)
+		case took > slowPiece:
+			piece = leastPiece
+		}
 		sent += k
 		b.offset += k
 		b.at = b.offset

@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"strconv"
 
@@ -27,6 +28,13 @@ func pageParams(c echo.Context, most int) (n int, last string, err error) {
 		n = int(min(wish, largestPage))
 	}
 	return n, q.Get("last"), nil
+}
+
+// whole answers with a body whose length is told: net/http would send more than 2 KiB in
+// chunks, and each of them by itself.
+func (r v2Request) whole(contentType string, body []byte) error {
+	r.Response().Header().Set("Content-Length", strconv.Itoa(len(body)))
+	return r.Blob(http.StatusOK, contentType, body)
 }
 
 // linkNext tells the client where the list goes on (RFC 8288); the other parameters of the

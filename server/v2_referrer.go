@@ -3,7 +3,6 @@ package server
 import (
 	"bytes"
 	"encoding/json"
-	"net/http"
 
 	specs "github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -46,5 +45,5 @@ func (s *Server) listReferrers(r v2Request) error {
 	if err := enc.Encode(index); err != nil {
 		return err
 	}
-	return r.Blob(http.StatusOK, ocispec.MediaTypeImageIndex, body.Bytes())
+	return r.whole(ocispec.MediaTypeImageIndex, body.Bytes())
 }

@@ -1,8 +1,6 @@
 package server
 
 import (
-	"net/http"
-
 	"github.com/go-json-experiment/json"
 	"github.com/labstack/echo/v4"
 )
@@ -32,5 +30,5 @@ func (s *Server) listTags(r v2Request) error {
 	if err != nil {
 		return err
 	}
-	return r.Blob(http.StatusOK, echo.MIMEApplicationJSON, body)
+	return r.whole(echo.MIMEApplicationJSON, body)
 }

@@ -15,9 +15,10 @@ import (
 // distribution spec asks ("Warnings").
 const maxWarnings = 4096
 
-// warn adds what a person should know of a request: clients print it. Text
-// is what stands between the quotes (RFC 7234, section 5.5); of anything but printable
-// ASCII a question mark is left. Of too many warnings the later are dropped.
+// warn adds what a person should know about a request: clients print it, also where an
+// answer has no body. Text is what stands between the quotes (RFC 7234, section 5.5); of
+// anything but printable ASCII a question mark is left. Of too many warnings the later are
+// dropped.
 func warn(header http.Header, text string) {
 	var quoted strings.Builder
 	for _, c := range text {

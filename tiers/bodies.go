@@ -24,6 +24,8 @@ func newBodies() (bodies, error) {
 	return bodies{entries}, err
 }
 
+func (b bodies) clear() { b.entries.Purge() }
+
 func (b bodies) get(d digest.Digest) ([]byte, bool) { return b.entries.Get(d) }
 
 // put keeps body, which is what d says and is never changed from here on.

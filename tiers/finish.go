@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
 
 	"github.com/opencontainers/go-digest"
 
@@ -91,9 +92,9 @@ func (u *Upload) putWhole(ctx context.Context, r io.Reader, length int64, want d
 	}
 	s := &Staged{Digest: want, Size: length, registry: registry, tier: t, object: key}
 	h := want.Algorithm().Hash()
-	body := &io.LimitedReader{R: io.TeeReader(r, h), N: length + 1} // one more byte is an error of its own
+	body := &counted{r: io.TeeReader(r, h)}
 	if err := t.Bucket.Put(ctx, key, body, length); err != nil {
-		if body.N > 1 {
+		if body.n.Load() < length {
 			s.Discard(ctx) // of less than it was told the store makes nothing
 		} else {
 			s.Settle(ctx, err) // the store may make the object yet: then its intent stays
@@ -113,6 +114,19 @@ func (u *Upload) putWhole(ctx context.Context, r io.Reader, length int64, want d
 	}
 	s.Settle(ctx, err)
 	return err
+}
+
+// counted counts what is read of r. A store that gave up may still be in a Read.
+type counted struct {
+	r io.Reader
+	n atomic.Int64
+}
+
+// Read reads on.
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n.Add(int64(n))
+	return n, err
 }
 
 // rest is for a body that was taken for a whole blob where the session turns out to have

@@ -56,8 +56,8 @@ type Problem struct {
 // String says where and what.
 func (p Problem) String() string { return strings.TrimSpace(p.Field + " " + p.Text) }
 
-// Problems lists everything that is wrong with the limits of a tier, which clients push
-// to or not.
+// Problems lists everything that is wrong with the limits of a tier; push says whether
+// clients push to it.
 func (l Limits) Problems(push bool) []Problem {
 	var found []Problem
 	add := func(field, format string, args ...any) {

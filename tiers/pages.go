@@ -2,14 +2,16 @@ package tiers
 
 import (
 	"context"
+	"sync"
 
-	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
-// Bounds of the listings that are kept in memory: together at most 16 MiB.
+// Bounds of the listings that are kept in memory, in bytes, roughly.
 const (
-	pagesMost   = 512
-	pageLargest = 32 << 10 // bytes, roughly
+	pagesMost   = 16 << 20 // all of them
+	pageLargest = 1 << 20  // one of them
+	pageCosts   = 300      // what any page takes
 )
 
 // pages keeps listings of repositories that were read lately, with the generation of the
@@ -17,7 +19,9 @@ const (
 // or manifest of the repository, and is asked of the catalog each time: a page is never
 // shown once it is out of date.
 type pages struct {
-	entries *lru.Cache[pageKey, keptPage]
+	mu      sync.Mutex
+	entries *simplelru.LRU[pageKey, keptPage]
+	bytes   int
 }
 
 type pageKey struct {
@@ -30,11 +34,40 @@ type pageKey struct {
 type keptPage struct {
 	generation int64
 	page       any
+	size       int
 }
 
-func newPages() (pages, error) {
-	entries, err := lru.New[pageKey, keptPage](pagesMost)
-	return pages{entries}, err
+func newPages() (*pages, error) {
+	p := &pages{}
+	var err error
+	p.entries, err = simplelru.NewLRU(pagesMost/pageCosts, func(_ pageKey, old keptPage) { p.bytes -= old.size })
+	return p, err
+}
+
+func (p *pages) get(key pageKey) (keptPage, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.entries.Get(key)
+}
+
+func (p *pages) put(key pageKey, kept keptPage) {
+	kept.size += pageCosts + len(key.repository) + len(key.list) + len(key.last)
+	if kept.size > pageLargest {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.entries.Remove(key) // and what it took with it
+	p.entries.Add(key, kept)
+	for p.bytes += kept.size; p.bytes > pagesMost; {
+		p.entries.RemoveOldest()
+	}
+}
+
+func (p *pages) clear() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.entries.Purge()
 }
 
 // listed answers a listing of r from memory where the repository has not changed since it
@@ -47,17 +80,16 @@ func listed[T any](ctx context.Context, r *Repository, key pageKey, load func() 
 	if err != nil || generation.Revision == 0 {
 		return page, generation, err
 	}
-	entries := r.registry.pages.entries
-	if kept, ok := entries.Get(key); ok && kept.generation == generation.Revision {
+	if kept, ok := r.registry.pages.get(key); ok && kept.generation == generation.Revision {
 		if page, ok := kept.page.(T); ok {
 			return page, generation, nil
 		}
 	}
 	page, size, err := load()
-	if err == nil && size+len(key.list)+len(key.last) <= pageLargest {
+	if err == nil {
 		// A change meanwhile is in the page, perhaps, and has raised the generation, for
 		// certain: the page is never shown then.
-		entries.Add(key, keptPage{generation.Revision, page})
+		r.registry.pages.put(key, keptPage{generation: generation.Revision, page: page, size: size})
 	}
 	return page, generation, err
 }

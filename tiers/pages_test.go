@@ -122,3 +122,32 @@ func TestPagesAreTheCallers(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Listings that are kept take a bounded part of memory, and a registry that forgets them
+// answers as before.
+func TestPagesBound(t *testing.T) {
+	w := newWorld(t, nil)
+	d := w.image(w.dev, "v0", 1)
+	for i := range 30 {
+		if err := w.dev.Tag(t.Context(), d, fmt.Sprintf("t%02d", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 400 { // each its own page, with a name that is long
+		last := fmt.Sprintf("s%060000d", i)
+		tags, _, err := w.dev.Tags(t.Context(), last, 10)
+		if err != nil || len(tags) != 10 || tags[0] != "t00" {
+			t.Fatalf("%v, %v", tags, err)
+		}
+	}
+	if kept := w.Kept(); kept < 12<<20 || kept > 16<<20 {
+		t.Errorf("%d bytes are kept", kept)
+	}
+	w.Forget()
+	if kept := w.Kept(); kept != 0 {
+		t.Errorf("%d bytes are kept by a registry that forgot", kept)
+	}
+	if tags, _, err := w.dev.Tags(t.Context(), "", 100); err != nil || len(tags) != 31 {
+		t.Errorf("%d tags, %v", len(tags), err)
+	}
+}

@@ -70,7 +70,7 @@ type Registry struct {
 	announcers map[string]*announcer
 	sessionKey []byte // authenticates the ids of upload sessions
 	bodies     bodies
-	pages      pages
+	pages      *pages
 }
 
 // New checks the configuration and asks every bucket who it is.

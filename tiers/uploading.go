@@ -23,15 +23,13 @@ type uploading struct {
 	begun atomic.Int64 // sessions that are being opened
 }
 
-// openSession says whether an upload may begin, for what could only be refused later is
-// better refused before its first byte, and counts its session where the tier limits how
-// many are open: that alone costs a transaction. The error wraps oci.ErrTooManyRequests
-// where there are too many.
+// openSession refuses what could only be refused later, before its first byte, and where
+// the tier limits open sessions writes the record that counts this one. The error wraps
+// oci.ErrTooManyRequests where there are too many.
 //
-// Those that are being opened are looked at before the records are: who is no longer among
-// the former is among the latter. So one replica never opens too many; several may open as
-// many too many as they open in the same moment. That is the price of counting without a
-// lock that every upload of the tier would have to pass.
+// A session is first in begun and then in the catalog, and begun is read first, so one
+// replica never opens too many. Replicas that open at the same moment may pass the limit
+// by as many: the price of no lock across the tier.
 func (r *Repository) openSession(ctx context.Context, id string) error {
 	if err := r.Pushable(""); err != nil {
 		return err

@@ -35,8 +35,9 @@ func tuneMemory(embedded bool) {
 }
 
 // giveBack returns memory to the system when the server has nothing to do: by itself the
-// runtime keeps what a busy hour took for much longer. It ends with ctx.
-func giveBack(ctx context.Context) {
+// runtime keeps what a busy hour took for much longer. rest drops what a server at rest
+// can do without. It ends with ctx.
+func giveBack(ctx context.Context, rest func()) {
 	ticker := time.NewTicker(idleCheck)
 	defer ticker.Stop()
 	samples := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}, {Name: "/memory/classes/heap/free:bytes"}}
@@ -56,6 +57,9 @@ func giveBack(ctx context.Context) {
 			continue
 		}
 		if !given || samples[1].Value.Uint64() > idleWorth {
+			if !given {
+				rest()
+			}
 			given = true
 			runtime.GC() // pools keep their contents over one collection
 			debug.FreeOSMemory()

@@ -206,12 +206,19 @@ func (i *instance) run(srv *server.Server) {
 			}
 		})
 	}
-	i.work.Go(func() { giveBack(ctx) })
+	i.work.Go(func() { giveBack(ctx, i.rest) })
 	i.work.Go(func() {
 		if err := i.engine.Run(ctx); err != nil && ctx.Err() == nil {
 			i.failed <- fmt.Errorf("promotions: %w", err)
 		}
 	})
+}
+
+// rest lets go of what only a busy server needs: listings in memory, and connections to the
+// stores that nobody uses, each with its buffers.
+func (i *instance) rest() {
+	i.registry.Forget()
+	i.stores.rest()
 }
 
 // answers asks the server itself whether it is ready: it accepts, and its stores answer.

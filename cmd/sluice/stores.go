@@ -160,6 +160,13 @@ func (s *stores) failed() <-chan error {
 	return s.servers.Done()
 }
 
+// rest closes connections that are idle.
+func (s *stores) rest() {
+	for _, bucket := range s.buckets {
+		bucket.Rest()
+	}
+}
+
 // Close ends the connections, then the embedded servers.
 func (s *stores) Close() error {
 	var problems []error

@@ -15,9 +15,10 @@ func (l *large) load(name string) load {
 	return load{name: name, clients: clients, ops: largeBlobs, size: int64(l.largeMiB) << 20}
 }
 
-// The owed shares of the raw store, by way of uploading.
+// ways are how clients upload a blob.
 func (l *large) ways() []string { return []string{byPut, byPatch, byChunks} }
 
+// owed is the share of the raw store that a way of uploading has to reach.
 func (l *large) owed(how string) float64 {
 	return map[string]float64{byPut: 0.8, byPatch: 0.75, byChunks: 0.7}[how]
 }

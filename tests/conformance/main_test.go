@@ -262,7 +262,7 @@ func TestCases(t *testing.T) {
 			part := *s
 			part.T, part.row = t, number
 			row.run(&part)
-			t.Logf("CASES row %d: %d cases", number, s.cases[number])
+			t.Logf("row %d, %s: %d cases", number, row.about, s.cases[number])
 			if s.cases[number] < leastCases {
 				t.Errorf("row %d has %d cases, want at least %d", number, s.cases[number], leastCases)
 			}

@@ -62,9 +62,14 @@ func newDirect(endpoint *url.URL) *direct {
 	return &direct{addr: addr, dialer: net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second}, idle: make(chan *directConn, directIdle)}
 }
 
-// close closes the connections that nobody uses.
+// close closes the connections that nobody uses, and keeps none from then on.
 func (d *direct) close() {
 	d.closed.Store(true)
+	d.drain()
+}
+
+// drain closes the connections that nobody uses.
+func (d *direct) drain() {
 	for {
 		select {
 		case c := <-d.idle:
@@ -221,7 +226,7 @@ func (b *directBody) Close() error {
 			_ = b.conn.tcp.Close() // enough are waiting
 		}
 		if b.pool.closed.Load() {
-			b.pool.close()
+			b.pool.drain()
 		}
 	})
 	return nil

@@ -119,6 +119,14 @@ func transport() *http.Transport {
 	}
 }
 
+// Rest closes the connections that no request uses; the next one makes its own again.
+func (s *Store) Rest() {
+	s.conns.CloseIdleConnections()
+	if s.direct != nil {
+		s.direct.drain()
+	}
+}
+
 // Close closes the connections that no request uses; those that one uses close with it. A
 // server that is about to stop does not wait for them then.
 func (s *Store) Close() error {

@@ -1,0 +1,8 @@
+package tiers
+
+// Kept is how many bytes the listings in memory take, roughly.
+func (r *Registry) Kept() int {
+	r.pages.mu.Lock()
+	defer r.pages.mu.Unlock()
+	return r.pages.bytes
+}
