@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/semaphore"
 )
 
 // Keys that are announced ahead of their use.
@@ -30,11 +31,11 @@ const (
 type announcer struct {
 	registry *Registry
 	store    string
-	turn     chan struct{} // holds one token: who has it may touch what follows
-	unused   []announced   // oldest first
-	size     int           // of the next batch
-	filled   time.Time     // when the last batch came
-	failed   time.Time     // when the last one did not come, and why
+	turn     *semaphore.Weighted // of one: who has it may touch what follows
+	unused   []announced         // oldest first
+	size     int                 // of the next batch
+	filled   time.Time           // when the last batch came
+	failed   time.Time           // when the last one did not come, and why
 	failure  error
 }
 
@@ -44,30 +45,17 @@ type announced struct {
 }
 
 func newAnnouncer(r *Registry, store string) *announcer {
-	a := &announcer{registry: r, store: store, turn: make(chan struct{}, 1)}
-	a.turn <- struct{}{}
-	return a
+	return &announcer{registry: r, store: store, turn: semaphore.NewWeighted(1)}
 }
-
-func (a *announcer) lock(ctx context.Context) error {
-	select {
-	case <-a.turn:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-func (a *announcer) unlock() { a.turn <- struct{}{} }
 
 // take returns a key that nobody has used. Callers that find none wait for one batch
 // together.
 func (a *announcer) take(ctx context.Context) (string, error) {
 	asked := time.Now()
-	if err := a.lock(ctx); err != nil {
+	if err := a.turn.Acquire(ctx, 1); err != nil {
 		return "", err
 	}
-	defer a.unlock()
+	defer a.turn.Release(1)
 	if a.failed.After(asked) { // for those who waited as well: not one after the other
 		return "", a.failure
 	}
@@ -109,10 +97,10 @@ func (a *announcer) fill(ctx context.Context, now time.Time, stale []string) err
 
 // release takes back the intents of all keys that were not used.
 func (a *announcer) release(ctx context.Context) error {
-	if err := a.lock(ctx); err != nil {
+	if err := a.turn.Acquire(ctx, 1); err != nil {
 		return err
 	}
-	defer a.unlock()
+	defer a.turn.Release(1)
 	if len(a.unused) == 0 {
 		return nil
 	}
@@ -137,12 +125,6 @@ func (r *Registry) Release(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// Forget drops what is kept in memory to answer sooner: of a server that has nothing to do.
-func (r *Registry) Forget() {
-	r.pages.clear()
-	r.bodies.clear()
 }
 
 // Announce makes a key for the bytes of d that nobody has used before and writes the

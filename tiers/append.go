@@ -213,12 +213,13 @@ func (w *appender) parts(ctx context.Context, before []byte, r io.Reader) error 
 		if filled >= PartMin {
 			w.dropTail()
 			sent = w.send(ctx, buf, filled)
-			if next, ok := registry.buffers.spare(); ok && ended == nil {
+			var next []byte
+			if ended == nil {
+				next = registry.buffers.spare()
+			}
+			if next != nil {
 				buf = next
 			} else {
-				if ok {
-					registry.buffers.release(next)
-				}
 				<-sent.done
 				buf, err, sent = sent.buf, sent.err, nil
 				if err != nil {

@@ -3,42 +3,37 @@ package tiers
 import (
 	"context"
 	"sync"
+
+	"golang.org/x/sync/semaphore"
 )
 
 // buffers are the buffers of all uploads of unknown length together. Their number bounds
 // the memory that such uploads take; those that nobody uses are the collector's.
 type buffers struct {
-	turns chan struct{} // one token for each that may be in use
-	idle  sync.Pool     // of *[bufferSize]byte
+	turns *semaphore.Weighted // as many as may be in use
+	idle  sync.Pool           // of *[bufferSize]byte
 }
 
 func newBuffers(n int) *buffers {
-	b := &buffers{turns: make(chan struct{}, n)}
-	for range n {
-		b.turns <- struct{}{}
-	}
+	b := &buffers{turns: semaphore.NewWeighted(int64(n))}
 	b.idle.New = func() any { return new([bufferSize]byte) }
 	return b
 }
 
 // take waits for a buffer.
 func (b *buffers) take(ctx context.Context) ([]byte, error) {
-	select {
-	case <-b.turns:
-		return b.get(), nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	if err := b.turns.Acquire(ctx, 1); err != nil {
+		return nil, err
 	}
+	return b.get(), nil
 }
 
-// spare is a buffer that nobody waits for, if there is one.
-func (b *buffers) spare() (buf []byte, ok bool) {
-	select {
-	case <-b.turns:
-		return b.get(), true
-	default:
-		return nil, false
+// spare is a buffer that nobody waits for; nil where there is none.
+func (b *buffers) spare() []byte {
+	if !b.turns.TryAcquire(1) {
+		return nil
 	}
+	return b.get()
 }
 
 func (b *buffers) get() []byte {
@@ -52,5 +47,5 @@ func (b *buffers) release(buf []byte) {
 	if buf != nil {
 		b.idle.Put((*[bufferSize]byte)(buf))
 	}
-	b.turns <- struct{}{}
+	b.turns.Release(1)
 }

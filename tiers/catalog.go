@@ -27,7 +27,8 @@ type Catalog interface {
 	// Up to MaxOps keys are read in one step, at one revision.
 	Get(ctx context.Context, keys ...string) ([]Record, error)
 
-	// List reads the records that q asks for, in the order of their keys.
+	// List reads the records that q asks for, in the order of their keys. A page may be read
+	// in several steps: of what changes meanwhile it may show a part.
 	List(ctx context.Context, q Query) ([]Record, error)
 
 	// Commit applies c if all its conditions hold, and otherwise changes nothing and

@@ -48,6 +48,15 @@ type Transferrer interface {
 	TransferTo(w io.Writer, n int64) (int64, error)
 }
 
+// TakerError is an error of the writer that TransferTo was given: the store did its part.
+type TakerError struct{ Err error }
+
+// Error is that of the writer.
+func (e TakerError) Error() string { return e.Err.Error() }
+
+// Unwrap is the error of the writer.
+func (e TakerError) Unwrap() error { return e.Err }
+
 // ObjectInfo is what a store says of an object.
 type ObjectInfo struct {
 	Size int64
@@ -91,15 +100,6 @@ type Copier interface {
 	// store that does not prove the copy (an empty ETag) is an error.
 	CopyFrom(ctx context.Context, from Objects, srcKey, key string, size int64) error
 }
-
-// TakerError is an error of the writer that TransferTo was given: the store did its part.
-type TakerError struct{ Err error }
-
-// Error is that of the writer.
-func (e TakerError) Error() string { return e.Err.Error() }
-
-// Unwrap is the error of the writer.
-func (e TakerError) Unwrap() error { return e.Err }
 
 // PresignedLife is how long an address that Presign gave is good for. Bytes that nothing
 // refers to any more must stay at least as long.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/semaphore"
 
 	"sluice.dev/sluice/oci"
 )
@@ -48,17 +49,15 @@ type usageRecord struct {
 type quota struct {
 	Quota
 	tier string
-	key  string        // of its usageRecord
-	turn chan struct{} // holds one token: a replica changes the record one by one, or it would only get in its own way
+	key  string              // of its usageRecord
+	turn *semaphore.Weighted // of one: a replica changes the record one by one, or it would only get in its own way
 }
 
 // newQuotas orders quotas so that of two nested ones the wider comes first.
 func newQuotas(tier string, configured []Quota) []*quota {
 	var all []*quota
 	for _, c := range configured {
-		q := &quota{Quota: c, tier: tier, key: usagePrefix(tier) + c.Prefix, turn: make(chan struct{}, 1)}
-		q.turn <- struct{}{}
-		all = append(all, q)
+		all = append(all, &quota{Quota: c, tier: tier, key: usagePrefix(tier) + c.Prefix, turn: semaphore.NewWeighted(1)})
 	}
 	slices.SortFunc(all, func(a, b *quota) int { return len(a.Prefix) - len(b.Prefix) })
 	return all
@@ -102,12 +101,10 @@ func (r *Repository) commitUsage(ctx context.Context, change Change, delta int64
 // taken from the widest to the narrowest, so nobody waits in a circle.
 func inTurn(ctx context.Context, quotas []*quota, do func() error) error {
 	for _, q := range quotas {
-		select {
-		case <-q.turn:
-			defer func() { q.turn <- struct{}{} }()
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := q.turn.Acquire(ctx, 1); err != nil {
+			return err
 		}
+		defer q.turn.Release(1)
 	}
 	return do()
 }
