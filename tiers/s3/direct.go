@@ -80,53 +80,63 @@ func (d *direct) drain() {
 	}
 }
 
-func (d *direct) conn(ctx context.Context) (c *directConn, reused bool, err error) {
+// kept is a connection that the server has probably not closed yet; nil where there is none.
+func (d *direct) kept() *directConn {
 	for {
 		select {
 		case c := <-d.idle:
 			if time.Since(c.since) < directIdleAge {
-				return c, true, nil
+				return c
 			}
 			_ = c.tcp.Close() // nothing is under way on it
-			continue
 		default:
+			return nil
 		}
-		conn, err := d.dialer.DialContext(ctx, "tcp", d.addr)
-		if err != nil {
-			return nil, false, err
-		}
-		tcp, ok := conn.(*net.TCPConn)
-		if !ok {
-			return nil, false, errors.Join(errIndirect, conn.Close())
-		}
-		return &directConn{tcp: tcp, head: bufio.NewReaderSize(tcp, 4<<10)}, false, nil
 	}
+}
+
+func (d *direct) dial(ctx context.Context) (*directConn, error) {
+	conn, err := d.dialer.DialContext(ctx, "tcp", d.addr)
+	if err != nil {
+		return nil, err
+	}
+	tcp, ok := conn.(*net.TCPConn)
+	if !ok {
+		return nil, errors.Join(errIndirect, conn.Close())
+	}
+	return &directConn{tcp: tcp, head: bufio.NewReaderSize(tcp, 4<<10)}, nil
 }
 
 // get sends a signed request and returns the body of an answer with the wanted status and
 // a length. Any other answer is errIndirect.
 func (d *direct) get(ctx context.Context, req *http.Request, status int) (*directBody, http.Header, error) {
-	for {
-		c, reused, err := d.conn(ctx)
-		if err != nil {
-			return nil, nil, err
+	if c := d.kept(); c != nil {
+		body, header, err := d.getOver(ctx, c, req, status)
+		if err == nil || errors.Is(err, errIndirect) || errors.Is(err, os.ErrDeadlineExceeded) || ctx.Err() != nil {
+			return body, header, err
 		}
-		b := &directBody{ctx: ctx, pool: d, conn: c}
-		b.stop = context.AfterFunc(ctx, b.interrupt)
-		resp, err := b.roundTrip(req)
-		switch {
-		case err == nil && resp.StatusCode == status && resp.ContentLength >= 0 && len(resp.TransferEncoding) == 0:
-			b.left, b.keep = resp.ContentLength, !resp.Close
-			return b, resp.Header, nil
-		case err == nil:
-			err = fmt.Errorf("%w: status %s", errIndirect, resp.Status)
-		case reused && ctx.Err() == nil && !errors.Is(err, os.ErrDeadlineExceeded):
-			b.drop() // the server had closed it: a read may be sent again
-			continue
-		}
+		// The server had closed it: a read may be sent again.
+	}
+	c, err := d.dial(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	return d.getOver(ctx, c, req, status)
+}
+
+func (d *direct) getOver(ctx context.Context, c *directConn, req *http.Request, status int) (*directBody, http.Header, error) {
+	b := &directBody{ctx: ctx, pool: d, conn: c}
+	b.stop = context.AfterFunc(ctx, b.interrupt)
+	resp, err := b.roundTrip(req)
+	if err == nil && (resp.StatusCode != status || resp.ContentLength < 0 || len(resp.TransferEncoding) > 0) {
+		err = fmt.Errorf("%w: status %s", errIndirect, resp.Status)
+	}
+	if err != nil {
 		b.drop()
 		return nil, nil, err
 	}
+	b.left, b.keep = resp.ContentLength, !resp.Close
+	return b, resp.Header, nil
 }
 
 // directBody is the body of an answer; its connection goes back when all of it was read.

@@ -24,7 +24,7 @@ func TestDirectReuse(t *testing.T) {
 	var conns peers
 	store := against(t, func(w http.ResponseWriter, r *http.Request) {
 		conns.add(r.RemoteAddr)
-		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
+		serving(content)(w, r)
 	})
 	for i := range 5 {
 		rc, err := store.Open(t.Context(), "k", int64(i), int64(len(content)-2*i))
@@ -119,23 +119,8 @@ func TestDirectShortObject(t *testing.T) {
 // Who does not take the bytes is told apart from a store that does not give them.
 func TestDirectTaker(t *testing.T) {
 	content := bytes.Repeat([]byte("abcdefgh"), 1<<20)
-	store := against(t, func(w http.ResponseWriter, r *http.Request) {
-		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
-	})
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	conn, err := net.Dial("tcp", listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	taker, err := listener.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
+	store := against(t, serving(content))
+	conn, taker := connected(t)
 	taker.Close() // with nothing read
 	rc, err := store.Open(t.Context(), "k", 0, int64(len(content)))
 	if err != nil {
@@ -147,6 +132,32 @@ func TestDirectTaker(t *testing.T) {
 	}
 	if taken := (tiers.TakerError{}); !errors.As(err, &taken) || errors.Is(err, oci.ErrUnavailable) {
 		t.Errorf("%v is not the taker's", err)
+	}
+}
+
+// connected are both ends of a TCP connection.
+func connected(t *testing.T) (conn, peer net.Conn) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	if conn, err = net.Dial("tcp", listener.Addr().String()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	if peer, err = listener.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { peer.Close() })
+	return conn, peer
+}
+
+// serving answers every read with content.
+func serving(content []byte) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
 	}
 }
 
@@ -247,29 +258,13 @@ func TestDirectCancelled(t *testing.T) {
 // Bytes go from connection to connection.
 func TestDirectToConnection(t *testing.T) {
 	content := bytes.Repeat([]byte("abcdefgh"), 1<<17)
-	store := against(t, func(w http.ResponseWriter, r *http.Request) {
-		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
-	})
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
+	store := against(t, serving(content))
+	conn, taker := connected(t)
 	got := make(chan []byte, 1)
 	go func() {
-		conn, err := listener.Accept()
-		if err != nil {
-			got <- nil
-			return
-		}
-		defer conn.Close()
-		data, _ := io.ReadAll(conn)
+		data, _ := io.ReadAll(taker)
 		got <- data
 	}()
-	conn, err := net.Dial("tcp", listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
 	rc, err := store.Open(t.Context(), "k", 0, int64(len(content)))
 	if err != nil {
 		t.Fatal(err)
