@@ -8,6 +8,7 @@ import "errors"
 var (
 	ErrNameInvalid       = errors.New("invalid repository name")
 	ErrTagInvalid        = errors.New("invalid tag")
+	ErrTooManyTags       = errors.New("too many tags") // for one push
 	ErrDigestInvalid     = errors.New("invalid digest")
 	ErrManifestInvalid   = errors.New("invalid manifest")
 	ErrSizeInvalid       = errors.New("invalid size") // the content is not as long as was announced

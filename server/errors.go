@@ -16,7 +16,6 @@ var (
 	errRouteUnknown = errors.New("no such endpoint")
 	errSlowClient   = errors.New("the client sent nothing for too long")
 	errRangeRefused = errors.New("the content has no such range")
-	errTooManyTags  = errors.New("too many tags")
 	errClientGone   = errors.New("the client did not take the answer")
 	errInternal     = errors.New("internal error")
 )
@@ -47,7 +46,7 @@ func table() []row {
 		{err: errPrecondition, status: http.StatusPreconditionFailed, code: "PRECONDITION_FAILED"},
 		{err: errRouteUnknown, status: http.StatusNotFound, code: "NOT_FOUND"},
 
-		{err: errTooManyTags, status: http.StatusRequestURITooLong, code: "UNSUPPORTED"},
+		{err: oci.ErrTooManyTags, status: http.StatusRequestURITooLong, code: "UNSUPPORTED"},
 		{err: errRangeRefused, status: http.StatusRequestedRangeNotSatisfiable, code: "RANGE_INVALID"},
 
 		{err: oci.ErrUnauthorized, status: http.StatusUnauthorized, code: "UNAUTHORIZED"},

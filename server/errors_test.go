@@ -26,7 +26,7 @@ func (f *fixture) failing(path string, err error) {
 func TestErrorTable(t *testing.T) {
 	f := newFixture(t, nil)
 	owed := map[error]string{
-		errSlowClient: "408 TIMEOUT", errRouteUnknown: "404 NOT_FOUND", errRangeRefused: "416 RANGE_INVALID", errTooManyTags: "414 UNSUPPORTED",
+		errSlowClient: "408 TIMEOUT", errRouteUnknown: "404 NOT_FOUND", errRangeRefused: "416 RANGE_INVALID", oci.ErrTooManyTags: "414 UNSUPPORTED",
 		errMediaType: "415 UNSUPPORTED", errPrecondition: "412 PRECONDITION_FAILED",
 		oci.ErrUnauthorized: "401 UNAUTHORIZED", oci.ErrDenied: "403 DENIED", oci.ErrUnsupported: "405 UNSUPPORTED", oci.ErrTooManyRequests: "429 TOOMANYREQUESTS", oci.ErrQuotaExceeded: "403 DENIED",
 		oci.ErrNameInvalid: "400 NAME_INVALID", oci.ErrTooLarge: "413 SIZE_INVALID", oci.ErrTagInvalid: "400 MANIFEST_INVALID", oci.ErrManifestInvalid: "400 MANIFEST_INVALID",

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
 	"strconv"
 
 	"github.com/opencontainers/go-digest"
@@ -43,20 +42,24 @@ func (s *Server) getManifest(r v2Request) error {
 			return s.pointBelow(r, err)
 		}
 		r.describe(desc)
-		return r.send(io.NewSectionReader(nil, 0, desc.Size), desc.Size, nil) // of which nothing is read
+		return r.send(desc.Size, nil)
 	}
 	desc, body, err := r.repo.Manifest(ctx, r.route.ref)
 	if err != nil {
 		return s.pointBelow(r, err)
 	}
 	r.describe(desc)
-	return r.send(bytes.NewReader(body), desc.Size, body)
+	return r.send(desc.Size, body)
 }
 
 // send sends a manifest whose headers are set: all of it at once, as nearly every client
 // asks, or a part of it. body is nil for HEAD.
-func (r v2Request) send(content io.ReadSeeker, size int64, body []byte) error {
+func (r v2Request) send(size int64, body []byte) error {
 	if conditional(r.Request()) {
+		content := io.ReadSeeker(bytes.NewReader(body))
+		if body == nil {
+			content = io.NewSectionReader(nil, 0, size) // of which nothing is read
+		}
 		return r.serve(content, size)
 	}
 	header := r.Response().Header()
@@ -137,9 +140,6 @@ func (r v2Request) pushTags() ([]string, error) {
 	}
 	if !oci.IsDigest(r.route.ref) {
 		return nil, fmt.Errorf("%w: ?tag= goes with a digest in the path, not with the tag %s", oci.ErrTagInvalid, r.route.ref)
-	}
-	if distinct := slices.Compact(slices.Sorted(slices.Values(given))); len(distinct) > tiers.MaxPushTags {
-		return nil, fmt.Errorf("%w: %d, at most %d are set by one push", errTooManyTags, len(distinct), tiers.MaxPushTags)
 	}
 	return tiers.DistinctTags(given)
 }

@@ -50,7 +50,7 @@ type push struct {
 // children must be in the repository; its subject need not be. want is the digest that
 // the client expects, empty for none. tags are further ones to set. The manifest can be
 // seen under all of them once nil is returned, and under none before. The error wraps
-// oci.ErrTagInvalid for more than MaxPushTags of them.
+// oci.ErrTooManyTags for more than MaxPushTags of them.
 func (r *Repository) PutManifest(ctx context.Context, reference string, want digest.Digest, contentType string, body []byte, tags ...string) (Pushed, error) {
 	if err := r.Pushable(reference); err != nil {
 		return Pushed{}, err

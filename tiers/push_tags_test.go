@@ -88,9 +88,18 @@ func TestPushTags(t *testing.T) {
 func TestPushTagsRefused(t *testing.T) {
 	w := newWorld(t, nil)
 	body := image(w.blob(w.dev, bytesOf(1, 40)), nil, "")
-	for name, tags := range map[string][]string{"one more": append(tenTags(), "x"), "grammar": {"good", "-bad"}, "empty": {""}} {
-		if _, err := w.pushTagged(digest.SHA256, body, tags...); !errors.Is(err, oci.ErrTagInvalid) {
-			t.Errorf("%s: %v, want %v", name, err, oci.ErrTagInvalid)
+	for _, tt := range []struct {
+		name string
+		tags []string
+		want error
+	}{
+		{"one more", append(tenTags(), "x"), oci.ErrTooManyTags},
+		{"one more, and out of the grammar", append(tenTags(), "-"), oci.ErrTooManyTags},
+		{"grammar", []string{"good", "-bad"}, oci.ErrTagInvalid},
+		{"empty", []string{""}, oci.ErrTagInvalid},
+	} {
+		if _, err := w.pushTagged(digest.SHA256, body, tt.tags...); !errors.Is(err, tt.want) {
+			t.Errorf("%s: %v, want %v", tt.name, err, tt.want)
 		}
 	}
 	if _, err := w.dev.Resolve(t.Context(), digest.FromBytes(body).String()); !errors.Is(err, oci.ErrManifestUnknown) {

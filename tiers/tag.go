@@ -74,19 +74,22 @@ func (r *Repository) TagsThere(ctx context.Context, tags ...string) (there []str
 	return there, nil
 }
 
-// DistinctTags checks tags by the grammar and drops those that stand twice. The error
-// wraps oci.ErrTagInvalid, for more than MaxPushTags too.
+// DistinctTags drops tags that stand twice and checks the rest by the grammar. The error
+// wraps oci.ErrTooManyTags for more than MaxPushTags, and oci.ErrTagInvalid.
 func DistinctTags(tags []string) ([]string, error) {
 	var distinct []string
 	for _, tag := range tags {
+		if slices.Contains(distinct, tag) {
+			continue
+		}
+		if len(distinct) == MaxPushTags {
+			return nil, fmt.Errorf("%w: at most %d are set by one push", oci.ErrTooManyTags, MaxPushTags)
+		}
+		distinct = append(distinct, tag)
+	}
+	for _, tag := range distinct {
 		if err := oci.CheckTag(tag); err != nil {
 			return nil, err
-		}
-		if !slices.Contains(distinct, tag) {
-			distinct = append(distinct, tag)
-		}
-		if len(distinct) > MaxPushTags {
-			return nil, fmt.Errorf("%w: a push may set at most %d tags", oci.ErrTagInvalid, MaxPushTags)
 		}
 	}
 	return distinct, nil
