@@ -1,7 +1,6 @@
 package server
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -16,7 +15,6 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"sluice.dev/sluice/promote"
 	"sluice.dev/sluice/promote/attest"
@@ -179,16 +177,7 @@ func (a *apiFixture) provenance(name string, subject digest.Digest) {
 	if err != nil {
 		a.Fatal(err)
 	}
-	body, blobs, err := attest.BundleManifest(bundle, testProvenance, desc, time.Now())
-	if err != nil {
-		a.Fatal(err)
-	}
-	for _, b := range blobs {
-		if err := repo.Push(a.Context(), b.Descriptor, bytes.NewReader(b.Content)); err != nil {
-			a.Fatal(err)
-		}
-	}
-	if _, err := repo.PutManifest(a.Context(), digest.FromBytes(body).String(), "", ocispec.MediaTypeImageManifest, body); err != nil {
+	if _, err := attest.Attach(a.Context(), repo, bundle, testProvenance, desc, time.Now()); err != nil {
 		a.Fatal(err)
 	}
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto"
 	"errors"
@@ -10,7 +9,6 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 
 	"sluice.dev/sluice/oci"
@@ -122,33 +120,15 @@ func (c *client) attest(ctx context.Context, ref oci.Reference, predicateType st
 	if err != nil {
 		return attested{}, err
 	}
-	carrier, err := c.attach(ctx, ref.Name(), bundle, predicateType, subject)
+	repo, err := c.repository(ref.Name())
+	if err != nil {
+		return attested{}, err
+	}
+	carrier, err := attest.Attach(ctx, repo, bundle, predicateType, subject, time.Now())
 	if err != nil {
 		return attested{}, fmt.Errorf("attach to %s: %w", ref, c.denied(err))
 	}
-	return attested{Reference: ref.String(), Digest: subject.Digest, PredicateType: predicateType, Attestation: carrier}, nil
-}
-
-// attach stores a bundle as a referrer of subject and returns the digest of its manifest.
-func (c *client) attach(ctx context.Context, repository string, bundle []byte, predicateType string, subject ocispec.Descriptor) (digest.Digest, error) {
-	manifest, blobs, err := attest.BundleManifest(bundle, predicateType, subject, time.Now())
-	if err != nil {
-		return "", err
-	}
-	repo, err := c.repository(repository)
-	if err != nil {
-		return "", err
-	}
-	for _, b := range blobs {
-		if err := repo.Push(ctx, b.Descriptor, bytes.NewReader(b.Content)); err != nil {
-			return "", err
-		}
-	}
-	desc := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: digest.FromBytes(manifest), Size: int64(len(manifest))}
-	if err := repo.Push(ctx, desc, bytes.NewReader(manifest)); err != nil {
-		return "", err
-	}
-	return desc.Digest, nil
+	return attested{Reference: ref.String(), Digest: subject.Digest, PredicateType: predicateType, Attestation: carrier.Digest}, nil
 }
 
 func (p *printer) attested(a attested) {

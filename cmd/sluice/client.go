@@ -52,11 +52,7 @@ type client struct {
 func newClient(cmd *cobra.Command, c connection, host string) (*client, error) {
 	plain := c.plainHTTP
 	if !cmd.Flags().Changed("plain-http") {
-		name := host
-		if h, _, err := net.SplitHostPort(host); err == nil {
-			name = h
-		}
-		plain = isLoopback(name)
+		plain = isLoopback(hostOf(host))
 	}
 	store, err := dockerCredentials()
 	if err != nil {

@@ -1,6 +1,8 @@
 package attest
 
 import (
+	"bytes"
+	"context"
 	"fmt"
 	"time"
 
@@ -8,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"oras.land/oras-go/v2/content"
 )
 
 // Annotations that cosign writes to the manifest of a bundle. Readers filter by them, so
@@ -55,4 +58,19 @@ func BundleManifest(bundle []byte, predicateType string, subject ocispec.Descrip
 		return nil, nil, fmt.Errorf("make bundle manifest: %w", err)
 	}
 	return manifest, []Blob{{config, []byte("{}")}, {layer, bundle}}, nil
+}
+
+// Attach stores a bundle in repository as a referrer of subject, and returns its manifest.
+func Attach(ctx context.Context, repository content.Pusher, bundle []byte, predicateType string, subject ocispec.Descriptor, created time.Time) (ocispec.Descriptor, error) {
+	manifest, blobs, err := BundleManifest(bundle, predicateType, subject, created)
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	desc := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: digest.FromBytes(manifest), Size: int64(len(manifest))}
+	for _, b := range append(blobs, Blob{desc, manifest}) {
+		if err := repository.Push(ctx, b.Descriptor, bytes.NewReader(b.Content)); err != nil {
+			return ocispec.Descriptor{}, err
+		}
+	}
+	return desc, nil
 }
