@@ -27,7 +27,17 @@ func newLog(w io.Writer, verbose bool) *slog.Logger {
 
 // bufferLog gathers lines before they go to w. Stop writes what is left and ends it.
 func bufferLog(w io.Writer) *zapcore.BufferedWriteSyncer {
-	return &zapcore.BufferedWriteSyncer{WS: zapcore.AddSync(w), Size: logBuffer, FlushInterval: logDelay}
+	return &zapcore.BufferedWriteSyncer{WS: zapcore.AddSync(unfailing{w}), Size: logBuffer, FlushInterval: logDelay}
+}
+
+// unfailing loses what w does not take, and goes on: a buffer gives up for good after one
+// error, and a disk that was full for a moment would end the log.
+type unfailing struct{ w io.Writer }
+
+// Write writes p or loses it.
+func (u unfailing) Write(p []byte) (int, error) {
+	_, _ = u.w.Write(p) // there is no other place to say so
+	return len(p), nil
 }
 
 // flushing writes warnings and errors at once, with all that came before them: whoever
