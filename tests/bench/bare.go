@@ -16,10 +16,8 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"sluice.dev/sluice/tests/stores"
+	"sluice.dev/sluice/tiers/etcd"
 )
-
-// catalogPrefix is before every key of a catalog in etcd, by default.
-const catalogPrefix = "sluice/v1/"
 
 // answer is what a bare handler answers, and what it reads each time before it does.
 type answer struct {
@@ -32,23 +30,23 @@ type answer struct {
 // startBare starts the bound of everything that asks etcd once: a process of its own,
 // which is this program again, with nothing but net/http and one linearizable read before
 // each answer.
-func (s *servers) startBare(a answer) (server, func(), error) {
+func (s *servers) startBare(a answer) (server, error) {
 	address := stores.FreePorts(s.owner, 1)[0]
 	file := filepath.Join(s.owner.TempDir(), "body")
 	if err := os.WriteFile(file, a.body, 0o600); err != nil {
-		return server{}, nil, err
+		return server{}, err
 	}
 	self, err := os.Executable()
 	if err != nil {
-		return server{}, nil, err
+		return server{}, err
 	}
 	url := "http://" + address
 	p, err := stores.Start(s.owner, self, nil, func() bool { return stores.Answers(url + "/") },
-		bareVerb, "-listen", address, "-etcd", strings.Join(s.etcd, ","), "-key", catalogPrefix+a.key, "-limit", strconv.Itoa(a.limit), "-body", file, "-type", a.mediaType)
+		bareVerb, "-listen", address, "-etcd", strings.Join(s.etcd, ","), "-key", etcd.DefaultPrefix+a.key, "-limit", strconv.Itoa(a.limit), "-body", file, "-type", a.mediaType)
 	if err != nil {
-		return server{}, nil, err
+		return server{}, err
 	}
-	return server{registry{url, "bare", newClient()}, usage(p.PID())}, p.Kill, nil
+	return server{registry{url, "bare", newClient()}, usage(p.PID())}, nil
 }
 
 // bareVerb as the first argument makes this program the bare handler.
@@ -58,7 +56,7 @@ const bareVerb = "bare"
 func serveBare(args []string) error {
 	flags := flag.NewFlagSet(bareVerb, flag.ContinueOnError)
 	listen := flags.String("listen", "", "")
-	etcd := flags.String("etcd", "", "")
+	endpoints := flags.String("etcd", "", "")
 	key := flags.String("key", "", "")
 	limit := flags.Int("limit", 0, "")
 	file := flags.String("body", "", "")
@@ -70,7 +68,7 @@ func serveBare(args []string) error {
 	if err != nil {
 		return err
 	}
-	client, err := clientv3.New(clientv3.Config{Endpoints: strings.Split(*etcd, ",")})
+	client, err := clientv3.New(clientv3.Config{Endpoints: strings.Split(*endpoints, ",")})
 	if err != nil {
 		return err
 	}

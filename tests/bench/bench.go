@@ -14,7 +14,8 @@ const (
 	theSluice = "Sluice"
 	thePeer   = "distribution"
 	theBare   = "bare handler"
-	theRange  = "bare handler, same range"
+	theRange  = "bare handler, a page"
+	theOne    = "raw store, one request"
 	theDirect = "Sluice, redirect"
 )
 
@@ -69,8 +70,11 @@ func (b *bench) workloads() []workload {
 }
 
 // names of all workloads, for -only.
-func names() []string {
-	return []string{"push", "pull", "images", "manifests", "referrers", "promotion", "tags", "memory"}
+func names() (all []string) {
+	for _, w := range (&bench{}).workloads() {
+		all = append(all, w.names...)
+	}
+	return all
 }
 
 func (b *bench) wants(name string) bool { return slices.Contains(b.only, name) }
@@ -106,7 +110,7 @@ func (b *bench) do(ctx context.Context, w workload) error {
 		if err := w.round(ctx); err != nil {
 			return fmt.Errorf("%v, %s: %w", w.names, b.roundName(), err)
 		}
-		if err := b.store.sweep(ctx, 1<<20); err != nil {
+		if err := b.store.sweep(ctx); err != nil {
 			return fmt.Errorf("%v, %s: %w", w.names, b.roundName(), err)
 		}
 	}

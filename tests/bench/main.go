@@ -72,6 +72,12 @@ func parse(args []string, stderr io.Writer) (s settings, file string, err error)
 			return s, "", errors.New("numbers begin at 1")
 		}
 	}
+	if !(s.seconds > 0) {
+		return s, "", errors.New("-seconds: want more than 0")
+	}
+	if s.tags <= fewTags {
+		return s, "", fmt.Errorf("-tags: want more than %d, which the smaller repository has", fewTags)
+	}
 	return s, file, nil
 }
 
@@ -91,7 +97,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
-// report measures and prints. What was measured is printed whatever failed.
+// report measures and prints. What was measured in all rounds is printed whatever failed.
 func report(ctx context.Context, s settings, file string, stdout, stderr io.Writer) error {
 	m, err := describe(ctx)
 	if err != nil {

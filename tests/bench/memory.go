@@ -93,7 +93,7 @@ func (b *bench) roomFor(bytes int64) error {
 	if err := syscall.Statfs(b.dir, &disk); err != nil {
 		return fmt.Errorf("free space of %s: %w", b.dir, err)
 	}
-	if free := int64(disk.Bavail) * disk.Bsize; free < bytes {
+	if free := int64(disk.Bavail) * int64(disk.Bsize); free < bytes {
 		return fmt.Errorf("the uploads take %d GiB and %s has %d free: make -uploads or -upload-mib smaller, or set TMPDIR", bytes>>30, b.dir, free>>30)
 	}
 	return nil

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"net/url"
 
 	"github.com/minio/minio-go/v7"
@@ -14,7 +13,7 @@ import (
 // partSize is that of raw uploads.
 const partSize = 16 << 20
 
-// rawStore is the S3 server without a registry in front of it: what none can pass.
+// rawStore is the S3 server without a registry in front of it.
 type rawStore struct{ client *minio.Client }
 
 func newRawStore(endpoint, access, secret string) (rawStore, error) {
@@ -36,10 +35,18 @@ func (s rawStore) makeBucket(ctx context.Context, bucket string) error {
 	return nil
 }
 
-// put uploads in parts what is larger than one.
+// put uploads in parts what is larger than one: the raw S3 PUT that figures are owed
+// against.
 func (s rawStore) put(ctx context.Context, b blob) error {
 	opts := minio.PutObjectOptions{PartSize: partSize, DisableContentSha256: true}
 	_, err := s.client.PutObject(ctx, bucketRaw, b.digest.Encoded(), bytes.NewReader(b.data), int64(len(b.data)), opts)
+	return err
+}
+
+// putOnce uploads in one request, as a registry may that knows the length.
+func (s rawStore) putOnce(ctx context.Context, b blob) error {
+	opts := minio.PutObjectOptions{DisableMultipart: true, DisableContentSha256: true}
+	_, err := s.client.PutObject(ctx, bucketRaw, "once/"+b.digest.Encoded(), bytes.NewReader(b.data), int64(len(b.data)), opts)
 	return err
 }
 
@@ -55,7 +62,7 @@ func (s rawStore) get(ctx context.Context, b blob) error {
 		return err
 	}
 	defer object.Close()
-	return discard(io.Reader(object), int64(len(b.data)))
+	return discard(object, int64(len(b.data)))
 }
 
 // copyAside has the server copy an object into another bucket.
@@ -68,9 +75,12 @@ func (s rawStore) copyAside(ctx context.Context, b blob) error {
 	return err
 }
 
+// largeObject is from how many bytes on sweep removes an object.
+const largeObject = 1 << 20
+
 // sweep removes the large objects of all buckets, so that each round begins alike and the
 // disk does not fill. Records of them stay; every round has blobs of its own.
-func (s rawStore) sweep(ctx context.Context, larger int64) error {
+func (s rawStore) sweep(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx) // ends the listing on an error
 	defer cancel()
 	for _, bucket := range buckets() {
@@ -78,7 +88,7 @@ func (s rawStore) sweep(ctx context.Context, larger int64) error {
 			if object.Err != nil {
 				return fmt.Errorf("sweep %s: %w", bucket, object.Err)
 			}
-			if object.Size < larger {
+			if object.Size < largeObject {
 				continue
 			}
 			if err := s.client.RemoveObject(ctx, bucket, object.Key, minio.RemoveObjectOptions{}); err != nil {

@@ -19,16 +19,16 @@ import (
 
 const (
 	octets    = "application/octet-stream"
+	mediaMfst = ocispec.MediaTypeImageManifest
 	chunkSize = 16 << 20
 	copySize  = 256 << 10 // buffers of a client
 )
 
 // How clients upload a blob.
 const (
-	byPut     = "PUT"   // POST, then one PUT: oras, containerd
-	byPatch   = "PATCH" // POST, one PATCH of unknown length, PUT: docker, podman
-	byChunks  = "16 MiB chunks"
-	mediaMfst = ocispec.MediaTypeImageManifest
+	byPut    = "PUT"   // POST, then one PUT: oras, containerd
+	byPatch  = "PATCH" // POST, one PATCH of unknown length, PUT: docker, podman
+	byChunks = "16 MiB chunks"
 )
 
 // registry is one repository of a registry, as a client sees it.

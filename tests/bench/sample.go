@@ -41,12 +41,6 @@ func (r results) ratio(work, a, b string, of func(sample) float64) (ratio float6
 	return pairedMedian(values(r[work][a], of), values(r[work][b], of))
 }
 
-// median over the rounds of one contender.
-func (r results) median(work, who string, of func(sample) float64) (value float64, ok bool) {
-	all := values(r[work][who], of)
-	return median(all), len(all) > 0
-}
-
 func values(samples []sample, of func(sample) float64) []float64 {
 	all := make([]float64, len(samples))
 	for i, s := range samples {

@@ -75,7 +75,8 @@ func renderTable(w io.Writer, rows []row) {
 	}
 }
 
-// number shows three digits at least, all of them of what is large.
+// number shows three digits, two of them behind the point at the most, and all that stand
+// before it.
 func number(v float64) string {
 	switch {
 	case v == float64(int64(v)):
@@ -92,11 +93,10 @@ func number(v float64) string {
 func (b *bench) ratioRow(work, figure, measure, one, other string, of func(sample) float64, unit string, o owed) {
 	r := row{Work: work, Figure: figure, Owed: o}
 	var ok bool
-	if r.Measured, ok = b.results.ratio(measure, one, other, of); !ok {
+	if r.Measured, ok = b.results.ratio(measure, one, other, of); !ok || !b.whole(measure, one) {
 		r.Missing = true
 	} else {
-		mine, _ := b.results.median(measure, one, of)
-		theirs, _ := b.results.median(measure, other, of)
+		mine, theirs := median(values(b.results[measure][one], of)), median(values(b.results[measure][other], of))
 		r.From = fmt.Sprintf("%s %s, %s %s %s", one, number(mine), other, number(theirs), unit)
 	}
 	b.rows = append(b.rows, r)
@@ -104,9 +104,19 @@ func (b *bench) ratioRow(work, figure, measure, one, other string, of func(sampl
 
 // medianRow judges the median of one contender.
 func (b *bench) medianRow(work, figure, measure, who string, of func(sample) float64, unit string, o owed) {
-	r := row{Work: work, Figure: figure, Unit: unit, Owed: o}
-	var ok bool
-	r.Measured, ok = b.results.median(measure, who, of)
-	r.Missing = !ok
+	b.valueRow(work, figure, measure, who, of, median, unit, o)
+}
+
+// valueRow judges what reduce makes of the rounds of one contender: a guarantee holds in
+// each of them, not in most.
+func (b *bench) valueRow(work, figure, measure, who string, of func(sample) float64, reduce func([]float64) float64, unit string, o owed) {
+	r := row{Work: work, Figure: figure, Unit: unit, Owed: o, Missing: !b.whole(measure, who)}
+	if !r.Missing {
+		r.Measured = reduce(values(b.results[measure][who], of))
+	}
 	b.rows = append(b.rows, r)
 }
+
+// whole says whether all rounds were measured: a figure of fewer would be judged under a
+// heading that says how many there are.
+func (b *bench) whole(measure, who string) bool { return len(b.results[measure][who]) == b.rounds }

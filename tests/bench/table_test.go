@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"io"
+	"slices"
 	"testing"
 )
 
@@ -31,7 +32,7 @@ func TestVerdict(t *testing.T) {
 }
 
 func TestRenderTable(t *testing.T) {
-	b := &bench{results: results{}}
+	b := &bench{settings: settings{rounds: 3}, results: results{}}
 	for _, s := range []float64{1, 2, 4} {
 		b.results.add("pull", theSluice, sample{Bytes: int64(s) << 20, Seconds: 1, Ops: 1, P99: 4.256})
 		b.results.add("pull", theStore, sample{Bytes: 4 << 20, Seconds: 1, Ops: 1})
@@ -54,6 +55,34 @@ func TestRenderTable(t *testing.T) {
 	}
 }
 
+// One bad round is enough for a guarantee not to hold, and a round that is missing for
+// nothing to be judged.
+func TestRowOfRounds(t *testing.T) {
+	for _, tt := range []struct {
+		counts []float64
+		want   string
+	}{
+		{[]float64{0, 0, 0}, "yes"},
+		{[]float64{0, 0, 1}, "**no**"},
+		{[]float64{0, 0}, "–"},
+		{nil, "–"},
+	} {
+		b := &bench{settings: settings{rounds: 3}, results: results{}}
+		for _, n := range tt.counts {
+			b.results.add("moved", theSluice, sample{Count: n, Seconds: 1})
+			b.results.add("moved", theStore, sample{Count: 1, Seconds: 1})
+		}
+		b.valueRow("moved", "old answers", "moved", theSluice, count, slices.Max[[]float64], "", atMost(0))
+		if got := b.rows[0].verdict(); got != tt.want {
+			t.Errorf("%v: got %s, want %s", tt.counts, got, tt.want)
+		}
+		b.ratioRow("moved", "ratio", "moved", theSluice, theStore, count, "", owed{})
+		if b.rows[1].Missing != (tt.want == "–") {
+			t.Errorf("%v: ratio %+v", tt.counts, b.rows[1])
+		}
+	}
+}
+
 func TestNumber(t *testing.T) {
 	for v, want := range map[float64]string{0: "0", 1: "1", 0.856: "0.86", 0.8: "0.8", 1.004: "1.0", 12.34: "12.3", 123.4: "123", 12345.6: "12346"} {
 		if got := number(v); got != want {
@@ -67,7 +96,7 @@ func TestParse(t *testing.T) {
 	if err != nil || file != "f" || s.rounds != 2 || s.withPeer || len(s.only) != 2 {
 		t.Errorf("got %+v, %q, %v", s, file, err)
 	}
-	for _, args := range [][]string{{"-only", "nothing"}, {"-rounds", "0"}, {"-nonsense"}, {"-uploads", "-1"}, {"left over"}} {
+	for _, args := range [][]string{{"-only", "nothing"}, {"-rounds", "0"}, {"-nonsense"}, {"-uploads", "-1"}, {"-seconds", "0"}, {"-seconds", "NaN"}, {"-tags", "1000"}, {"left over"}} {
 		if _, _, err := parse(args, io.Discard); err == nil {
 			t.Errorf("%v was taken", args)
 		}

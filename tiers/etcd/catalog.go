@@ -16,10 +16,12 @@ import (
 	"sluice.dev/sluice/tiers"
 )
 
+// DefaultPrefix stands before every key of a catalog in etcd that names no other.
+const DefaultPrefix = "sluice/v1/"
+
 const (
-	defaultPrefix = "sluice/v1/"
-	opTimeout     = 5 * time.Second // one operation, so that a lost server is noticed
-	dialTimeout   = 5 * time.Second
+	opTimeout   = 5 * time.Second // one operation, so that a lost server is noticed
+	dialTimeout = 5 * time.Second
 )
 
 // Config names an etcd cluster.
@@ -66,7 +68,7 @@ func New(config Config) (*Catalog, error) {
 		return nil, fmt.Errorf("etcd %v: %w", config.Endpoints, err)
 	}
 	if config.Prefix == "" {
-		config.Prefix = defaultPrefix
+		config.Prefix = DefaultPrefix
 	}
 	c := &Catalog{client: client, prefix: config.Prefix, leases: map[time.Duration]lease{}}
 	c.batches.read = c.read
