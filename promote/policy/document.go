@@ -65,8 +65,14 @@ type Requirement struct {
 	PredicateTypes []string `json:"predicateTypes" yaml:"predicateTypes"`
 	From           Quorum   `json:"from" yaml:"from"`
 	Scope          Scope    `json:"scope" yaml:"scope"` // index by default
-	// MaxAge is a Go duration, 168h say; empty for no limit.
+	// MaxAge and MinAge are Go durations, 168h say; empty for no limit. MinAge lets an
+	// artifact soak: the evidence has to be at least so old.
 	MaxAge string `json:"maxAge,omitempty" yaml:"maxAge"`
+	MinAge string `json:"minAge,omitempty" yaml:"minAge"`
+	// EffectiveOn and EffectiveUntil bound, in RFC 3339, when the requirement is in force.
+	// Before, an enforced one only warns; afterwards it is off.
+	EffectiveOn    string `json:"effectiveOn,omitempty" yaml:"effectiveOn"`
+	EffectiveUntil string `json:"effectiveUntil,omitempty" yaml:"effectiveUntil"`
 	// Where are CEL conditions that all have to hold of an attestation.
 	Where []string `json:"where,omitempty" yaml:"where"`
 }

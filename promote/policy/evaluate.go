@@ -12,6 +12,12 @@ import (
 // skew is how far the clock of a signer may be ahead.
 const skew = 5 * time.Minute
 
+// evaluation is one policy over one set of facts, and what its rules share.
+type evaluation struct {
+	Facts
+	policy *Policy
+}
+
 // Evaluate says whether the facts satisfy the policy, rule by rule.
 func (p *Policy) Evaluate(f Facts) Verdict {
 	v := Verdict{
@@ -19,28 +25,47 @@ func (p *Policy) Evaluate(f Facts) Verdict {
 		EvaluatedAt: f.Now,
 		Rules:       make([]Rule, 0, len(p.rules)),
 	}
-	enforced, refused := 0, 0
+	e := &evaluation{Facts: f, policy: p}
 	for i := range p.rules {
-		out := p.rules[i].evaluate(f)
-		v.Rules = append(v.Rules, out)
-		if out.Mode == Enforce {
-			enforced++
-			if !out.Allowed {
-				refused++
-			}
-		}
+		v.Rules = append(v.Rules, (&trial{evaluation: e, rule: &p.rules[i]}).evaluate())
 	}
-	// Load refuses a policy that enforces nothing; a zero Policy gets here.
-	v.Allowed = enforced > 0 && refused == 0
+	v.decide()
 	return v
 }
 
-// evaluate decides one rule. A panic, in a library on input that it did not foresee, is a
+// decide sums the rules up. Load refuses a policy that enforces nothing, but a time may
+// come at which none of its rules is in force; such a policy says no.
+func (v *Verdict) decide() {
+	enforced, refused := 0, 0
+	for _, r := range v.Rules {
+		if r.Mode != Enforce {
+			continue
+		}
+		enforced++
+		if !r.Allowed {
+			refused++
+		}
+	}
+	if enforced == 0 {
+		v.Rules = append(v.Rules, Rule{Name: "enforced", Mode: Enforce, Evidence: []Used{},
+			Message: "no rule of the policy is enforced at this time: see effectiveOn and effectiveUntil"})
+	}
+	v.Allowed = enforced > 0 && refused == 0
+}
+
+// trial is one rule being tried on the facts.
+type trial struct {
+	*evaluation
+	*rule
+}
+
+// evaluate decides the rule. A panic, in a library on input that it did not foresee, is a
 // no like any other error.
-func (r *rule) evaluate(f Facts) (out Rule) {
-	out = Rule{Name: r.Name, Mode: r.Mode, Evidence: []Used{}}
-	if r.Mode == Off {
-		out.Allowed, out.Message = true, "not evaluated: the rule is off"
+func (t *trial) evaluate() (out Rule) {
+	out = Rule{Name: t.Name, Evidence: []Used{}}
+	var when string
+	if out.Mode, when = t.effective(t.Now); out.Mode == Off {
+		out.Allowed, out.Message = true, "not evaluated: "+when
 		return out
 	}
 	defer func() {
@@ -49,7 +74,7 @@ func (r *rule) evaluate(f Facts) (out Rule) {
 			out.Message = fmt.Sprintf("the rule could not be evaluated: %v", cause)
 		}
 	}()
-	targets := r.targets(f)
+	targets := t.targets(t.Facts)
 	if len(targets) == 0 {
 		out.Message = "the index has no platform that evidence could be about"
 		return out
@@ -57,17 +82,33 @@ func (r *rule) evaluate(f Facts) (out Rule) {
 	out.Allowed = true
 	var findings []finding
 	for _, target := range targets {
-		found := r.examine(f, target)
+		found := t.examine(target)
 		findings = append(findings, found)
-		out.Allowed = out.Allowed && found.satisfied(r)
+		out.Allowed = out.Allowed && found.satisfied(t.rule)
 		out.Evidence = append(out.Evidence, found.used()...)
 	}
-	out.Message = r.message(findings)
+	out.Message = t.message(findings)
+	if when != "" {
+		out.Message += " (" + when + ")"
+	}
 	if !out.Allowed {
 		out.Evidence = []Used{}
-		out.Remedy = r.remedy(f, findings)
+		out.Remedy = t.remedy(t.Facts, findings)
 	}
 	return out
+}
+
+// effective is how a no of the rule is taken at a time, and why not as it is written.
+func (r *rule) effective(now time.Time) (Mode, string) {
+	switch {
+	case r.Mode == Off:
+		return Off, "the rule is off"
+	case !r.until.IsZero() && !now.Before(r.until):
+		return Off, "the rule was in force until " + r.EffectiveUntil
+	case now.Before(r.from) && r.Mode == Enforce:
+		return Warn, "the rule is enforced from " + r.EffectiveOn + " on"
+	}
+	return r.Mode, ""
 }
 
 // targets are what the evidence has to be about, each of them on its own.
@@ -92,6 +133,8 @@ type finding struct {
 	claims   int     // of the right type, by the right authorities
 	accepted []claim // those that hold
 	reasons  []string
+	// together says why the accepted claims do not suffice as a set; empty where they do.
+	together string
 }
 
 func (f finding) signers() []attest.Signer {
@@ -102,7 +145,9 @@ func (f finding) signers() []attest.Signer {
 	return signers
 }
 
-func (f finding) satisfied(r *rule) bool { return distinct(f.signers()) >= max(r.From.Threshold, 1) }
+func (f finding) satisfied(r *rule) bool {
+	return f.together == "" && distinct(f.signers()) >= max(r.From.Threshold, 1)
+}
 
 func (f finding) used() []Used {
 	var used []Used
@@ -116,35 +161,40 @@ func (f finding) used() []Used {
 }
 
 // examine finds the claims about a target and tries each one that counts.
-func (r *rule) examine(f Facts, target Platform) finding {
+func (t *trial) examine(target Platform) finding {
 	out := finding{target: target}
 	var claims []claim
 	var near, elsewhere []string
-	for _, e := range f.Evidence {
-		if !slices.Contains(r.PredicateTypes, e.PredicateType) {
+	for _, e := range t.Evidence {
+		if !slices.Contains(t.PredicateTypes, e.PredicateType) {
 			continue
 		}
 		if e.Subject != target.Digest {
-			elsewhere = append(elsewhere, fmt.Sprintf("%s is about %s", short(e.Manifest), describe(f, e.Subject)))
+			elsewhere = append(elsewhere, fmt.Sprintf("%s is about %s", short(e.Manifest), describe(t.Facts, e.Subject)))
 			continue
 		}
-		mine, reason := r.claimsOf(f, e)
+		mine, reason := t.claimsOf(t.Facts, e)
 		claims = append(claims, mine...)
 		if reason != "" {
 			near = append(near, reason)
 		}
 	}
 	out.claims = len(claims)
-	for _, group := range r.groups(claims) {
+	for _, group := range t.groups(claims) {
 		accepted := true
 		for _, c := range group.current {
-			if reason := r.try(f, c, group.newest); reason != "" {
+			if reason := t.try(c, group.newest); reason != "" {
 				out.reasons = append(out.reasons, reason)
 				accepted = false
 			}
 		}
 		if accepted {
 			out.accepted = append(out.accepted, group.current...)
+		}
+	}
+	for _, check := range t.checks {
+		if joint, ok := check.(jointCheck); ok && out.together == "" && len(out.accepted) > 0 {
+			out.together = joint.jointly(t, target, out.accepted)
 		}
 	}
 	out.reasons = slices.Concat(out.reasons, near, elsewhere) // the likeliest cause first
@@ -181,23 +231,50 @@ func (r *rule) claimsOf(f Facts, e attest.Evidence) ([]claim, string) {
 }
 
 // try says why a claim does not hold; empty where it does.
-func (r *rule) try(f Facts, c claim, newest bool) string {
+func (t *trial) try(c claim, newest bool) string {
 	who := fmt.Sprintf("%s by %s", short(c.Manifest), c.signer.Authority)
-	switch {
-	case c.undone != nil && r.maxAge > 0:
-		return fmt.Sprintf("%s: maxAge %s cannot be decided: %v", who, r.MaxAge, c.undone)
-	case c.undone != nil && newest && !c.when.IsZero():
-		return fmt.Sprintf("%s: %v", who, c.undone)
-	case r.maxAge > 0 && f.Now.Sub(c.when) > r.maxAge:
-		return fmt.Sprintf("%s: it is %s old, maxAge is %s", who, f.Now.Sub(c.when).Round(time.Second), r.MaxAge)
+	if reason := t.wrongAge(c, newest); reason != "" {
+		return who + ": " + reason
 	}
-	vars := variables(f, c.Evidence, c.signer)
-	for _, condition := range r.conditions {
+	reason := t.unmet(c)
+	if reason == "" {
+		return ""
+	}
+	if newest && c.undone != nil {
+		reason += fmt.Sprintf(" (%v, so a newer one does not replace it)", c.undone)
+	}
+	return who + ": " + reason
+}
+
+// wrongAge compares when a claim was made with the limits of the rule.
+func (t *trial) wrongAge(c claim, newest bool) string {
+	age := t.Now.Sub(c.when)
+	switch {
+	case c.undone != nil && t.maxAge > 0:
+		return fmt.Sprintf("maxAge %s cannot be decided: %v", t.MaxAge, c.undone)
+	case c.undone != nil && t.minAge > 0:
+		return fmt.Sprintf("minAge %s cannot be decided: %v", t.MinAge, c.undone)
+	case c.undone != nil && newest && !c.when.IsZero():
+		return c.undone.Error()
+	case t.maxAge > 0 && age > t.maxAge:
+		return fmt.Sprintf("it is %s old, maxAge is %s", age.Round(time.Second), t.MaxAge)
+	case t.minAge > 0 && age < t.minAge:
+		return fmt.Sprintf("it is %s old, minAge is %s: it is old enough at %s", age.Round(time.Second), t.MinAge, c.when.Add(t.minAge).UTC().Format(time.RFC3339))
+	}
+	return ""
+}
+
+// unmet is the first typed check or condition that a claim does not satisfy.
+func (t *trial) unmet(c claim) string {
+	for _, check := range t.checks {
+		if reason := check.holds(t, c); reason != "" {
+			return reason
+		}
+	}
+	vars := variables(t.Facts, c.Evidence, c.signer)
+	for _, condition := range t.conditions {
 		if reason := condition.holds(vars); reason != "" {
-			if newest && c.undone != nil {
-				reason += fmt.Sprintf(" (%v, so a newer one does not replace it)", c.undone)
-			}
-			return fmt.Sprintf("%s: %s", who, reason)
+			return reason
 		}
 	}
 	return ""

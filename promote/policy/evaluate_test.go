@@ -65,7 +65,7 @@ func TestEvaluateSignersAndSubjects(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			p := load(t, keys, builtBy(tt.rule))
-			check(t, p.Evaluate(tt.facts), tt.allowed, tt.message)
+			decided(t, p.Evaluate(tt.facts), tt.allowed, tt.message)
 		})
 	}
 }
@@ -99,7 +99,7 @@ func TestEvaluateAge(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			check(t, p.Evaluate(s.facts(tt.evidence)), tt.allowed, tt.message)
+			decided(t, p.Evaluate(s.facts(tt.evidence)), tt.allowed, tt.message)
 		})
 	}
 }
@@ -170,7 +170,7 @@ func TestEvaluateNewest(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			p := load(t, keys, testedBy(tt.rule))
-			check(t, p.Evaluate(s.facts(tt.evidence...)), tt.allowed, tt.message)
+			decided(t, p.Evaluate(s.facts(tt.evidence...)), tt.allowed, tt.message)
 		})
 	}
 }
@@ -183,10 +183,10 @@ func TestEvaluateAnyProvenance(t *testing.T) {
 	bad := s.signed("1", typeProvenance, map[string]any{"ref": "fork"}, "a")
 	worse := s.signed("2", typeProvenance, map[string]any{}, "a")
 	good := s.signed("3", typeProvenance, map[string]any{"ref": "main"}, "a")
-	check(t, p.Evaluate(s.facts(bad, worse, good)), true, short(good.Manifest))
+	decided(t, p.Evaluate(s.facts(bad, worse, good)), true, short(good.Manifest))
 	v := p.Evaluate(s.facts(bad, worse))
-	check(t, v, false, short(bad.Manifest)+" by a: condition `predicate.ref == 'main'` is false")
-	check(t, v, false, short(worse.Manifest)+" by a: condition `predicate.ref == 'main'` failed: no such key: ref")
+	decided(t, v, false, short(bad.Manifest)+" by a: condition `predicate.ref == 'main'` is false")
+	decided(t, v, false, short(worse.Manifest)+" by a: condition `predicate.ref == 'main'` failed: no such key: ref")
 }
 
 func TestEvaluateModes(t *testing.T) {
@@ -253,7 +253,7 @@ func TestMessagesStayShort(t *testing.T) {
 		evidence = append(evidence, s.signed("x"+strings.Repeat("y", len(evidence)), typeProvenance, nil))
 	}
 	v := load(t, keys, document(plainRule)).Evaluate(s.facts(evidence...))
-	check(t, v, false, "and 995 more")
+	decided(t, v, false, "and 995 more")
 	if n := len(v.Rules[0].Message); n > 1000 {
 		t.Errorf("message of %d bytes", n)
 	}
@@ -269,7 +269,7 @@ func TestEvaluateManyUnrelated(t *testing.T) {
 		evidence[i] = attest.Evidence{Manifest: root, Subject: root, PredicateType: typeProvenance, Problem: "junk"}
 	}
 	f := s.facts(append(evidence, s.signed("good", typeProvenance, nil, "a"))...)
-	check(t, load(t, keys, document(plainRule)).Evaluate(f), true, "by a")
+	decided(t, load(t, keys, document(plainRule)).Evaluate(f), true, "by a")
 }
 
 func TestEvaluateSurvivesPanics(t *testing.T) {

@@ -89,17 +89,32 @@ func (l *loader) rules() []rule {
 			l.add(path+".name", "%q names two requirements", r.Name)
 		}
 		seen[r.Name] = true
-		l.choices(path, r)
-		l.predicateTypes(path+".predicateTypes", r.PredicateTypes)
-		compiled := rule{maxAge: l.maxAge(path+".maxAge", r), conditions: l.conditions(path+".where", r.Where, compiler)}
-		compiled.Requirement = *r
-		rules = append(rules, compiled)
+		rules = append(rules, l.rule(path, r, compiler))
 		enforced = enforced || r.Mode == Enforce
 	}
 	if !enforced {
 		l.add("spec.require", "no enforced requirement asks for a signature: such a policy lets everything pass")
 	}
 	return rules
+}
+
+// rule checks and compiles one requirement. Typed checks come first: they fill in what
+// they imply.
+func (l *loader) rule(path string, r *Requirement, compiler *compiler) rule {
+	l.choices(path, r)
+	compiled := rule{checks: l.checks(path, r)}
+	l.predicateTypes(path+".predicateTypes", r.PredicateTypes)
+	compiled.maxAge, compiled.minAge = l.age(path+".maxAge", &r.MaxAge), l.age(path+".minAge", &r.MinAge)
+	if compiled.maxAge > 0 && compiled.minAge >= compiled.maxAge {
+		l.add(path+".minAge", "is %s and maxAge is %s: nothing is ever of the right age", r.MinAge, r.MaxAge)
+	}
+	compiled.from, compiled.until = l.time(path+".effectiveOn", &r.EffectiveOn), l.time(path+".effectiveUntil", &r.EffectiveUntil)
+	if !compiled.until.IsZero() && !compiled.until.After(compiled.from) {
+		l.add(path+".effectiveUntil", "is not after effectiveOn: the requirement would never be in force")
+	}
+	compiled.conditions = l.conditions(path+".where", r.Where, compiler)
+	compiled.Requirement = *r
+	return compiled
 }
 
 // choices fills in and checks what is one of a few words.
@@ -136,16 +151,17 @@ func (l *loader) predicateTypes(path string, types []string) {
 	}
 }
 
-func (l *loader) maxAge(path string, r *Requirement) time.Duration {
+// age reads a duration and writes it back in one form.
+func (l *loader) age(path string, text *string) time.Duration {
 	if !l.has(path) {
 		return 0
 	}
-	age, err := time.ParseDuration(r.MaxAge)
+	age, err := time.ParseDuration(*text)
 	if err != nil || age <= 0 {
-		l.add(path, "is %q, want a duration above zero in hours, minutes or seconds, as 168h is", r.MaxAge)
+		l.add(path, "is %q, want a duration above zero in hours, minutes or seconds, as 168h is", *text)
 		return 0
 	}
-	r.MaxAge = age.String()
+	*text = age.String()
 	return age
 }
 

@@ -27,8 +27,10 @@ type Policy struct {
 // rule is a requirement, compiled.
 type rule struct {
 	Requirement
-	maxAge     time.Duration // zero: no limit
-	conditions []*condition
+	maxAge, minAge time.Duration // zero: no limit
+	from, until    time.Time     // zero: no bound
+	conditions     []*condition
+	checks         []check
 }
 
 // Load reads a policy document, YAML or its canonical form. read gives the content of a

@@ -45,6 +45,8 @@ func (r *rule) complaint(f finding) string {
 	switch have := distinct(f.signers()); {
 	case f.claims == 0:
 		text += fmt.Sprintf("no attestation %s by %s", wanted, strings.Join(r.From.Authorities, " or "))
+	case f.together != "":
+		text += f.together
 	case r.From.Threshold == 1:
 		text += fmt.Sprintf("no attestation %s holds", wanted)
 	default:

@@ -153,8 +153,8 @@ func finished(when time.Time) map[string]any {
 	return map[string]any{"runDetails": map[string]any{"metadata": map[string]any{"finishedOn": when.Format(time.RFC3339)}}}
 }
 
-// check compares a verdict with a single rule with what is owed.
-func check(t *testing.T, v Verdict, allowed bool, message string) {
+// decided compares a verdict with a single rule with what is owed.
+func decided(t *testing.T, v Verdict, allowed bool, message string) {
 	t.Helper()
 	if len(v.Rules) != 1 {
 		t.Fatalf("%d rules", len(v.Rules))

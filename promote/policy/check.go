@@ -1,0 +1,32 @@
+package policy
+
+// check is a typed condition of a requirement: what everybody asks of a kind of evidence,
+// and should not have to write in CEL. Each stands in a file of its own, with the part of
+// the document that configures it. Checks are immutable and safe for concurrent use.
+type check interface {
+	// holds says why a claim that a right authority signed does not satisfy the check,
+	// for a person to read; empty where it does. What it cannot decide does not hold.
+	holds(t *trial, c claim) string
+}
+
+// jointCheck is a check that also looks at the accepted claims about one target together.
+type jointCheck interface {
+	check
+	// jointly says why they do not suffice; empty where they do. There is at least one.
+	jointly(t *trial, target Platform, accepted []claim) string
+}
+
+// checks compiles the typed checks of a requirement. One that implies predicate types fills
+// them in where the requirement names none (implied).
+func (l *loader) checks(path string, r *Requirement) []check {
+	var checks []check
+	return checks
+}
+
+// implied fills in the predicate types that a check reads where the requirement leaves them
+// out.
+func (l *loader) implied(path string, r *Requirement, types ...string) {
+	if !l.has(path + ".predicateTypes") {
+		r.PredicateTypes = append(r.PredicateTypes, types...)
+	}
+}
