@@ -67,6 +67,7 @@ type Key struct {
 // why it is none.
 type Evidence struct {
 	Manifest digest.Digest `json:"digest"`  // of the manifest that carries it
+	Layer    digest.Digest `json:"-"`       // of the blob that holds it; empty where there is none
 	Subject  digest.Digest `json:"subject"` // of the manifest it was found attached to
 	Format   Format        `json:"format"`
 	// PredicateType, Predicate and Statement are of the one strict parse of the payload.

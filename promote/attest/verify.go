@@ -24,7 +24,7 @@ const unsigned = "unsigned: data, not evidence"
 // It never fails: whatever is wrong, a panic of a library included, is the Problem of the
 // evidence, and evidence with a problem has no signers.
 func Verify(att Attachment, subject digest.Digest, authorities []Authority, now time.Time) (ev Evidence) {
-	ev = Evidence{Manifest: att.Manifest.Digest, Subject: subject, Format: att.Format}
+	ev = Evidence{Manifest: att.Manifest.Digest, Layer: att.Layer.Digest, Subject: subject, Format: att.Format}
 	// The libraries below parse what strangers wrote. One attestation that breaks them
 	// must neither count nor take the server down.
 	defer func() {

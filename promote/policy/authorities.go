@@ -108,39 +108,41 @@ func (l *loader) time(path string, text *string) time.Time {
 
 // thresholds checks who has to sign for each requirement.
 func (l *loader) thresholds(authorities []attest.Authority) {
-	byName := map[string]attest.Authority{}
-	for _, a := range authorities {
-		byName[a.Name] = a
-	}
 	for i := range l.doc.Spec.Require {
-		path, from := fmt.Sprintf("spec.require[%d].from", i), &l.doc.Spec.Require[i].From
-		if !l.has(path + ".threshold") {
-			from.Threshold = 1
+		if r := &l.doc.Spec.Require[i]; !r.overAll() {
+			l.quorum(fmt.Sprintf("spec.require[%d].from", i), &r.From, authorities)
 		}
-		if len(from.Authorities) == 0 {
-			l.add(path+".authorities", "is missing: a requirement has to ask for somebody's signature")
-			continue
+	}
+}
+
+// quorum checks who has to sign, and how many of them.
+func (l *loader) quorum(path string, from *Quorum, authorities []attest.Authority) {
+	if !l.has(path + ".threshold") {
+		from.Threshold = 1
+	}
+	if len(from.Authorities) == 0 {
+		l.add(path+".authorities", "is missing: a requirement has to ask for somebody's signature")
+		return
+	}
+	var signers []attest.Signer
+	for j, name := range from.Authorities {
+		at := fmt.Sprintf("%s.authorities[%d]", path, j)
+		k := slices.IndexFunc(authorities, func(a attest.Authority) bool { return a.Name == name })
+		switch {
+		case k < 0:
+			l.add(at, "%q is no authority of this policy", name)
+		case slices.Contains(from.Authorities[:j], name):
+			l.add(at, "%q stands there twice", name)
+		default:
+			signers = append(signers, attest.Signer{Authority: name, Principal: authorities[k].Principal, KeyID: authorities[k].Keys[0].ID})
 		}
-		var signers []attest.Signer
-		for j, name := range from.Authorities {
-			at := fmt.Sprintf("%s.authorities[%d]", path, j)
-			a, ok := byName[name]
-			switch {
-			case !ok:
-				l.add(at, "%q is no authority of this policy", name)
-			case slices.Contains(from.Authorities[:j], name):
-				l.add(at, "%q stands there twice", name)
-			default:
-				signers = append(signers, attest.Signer{Authority: name, Principal: a.Principal, KeyID: a.Keys[0].ID})
-			}
-		}
-		switch reachable := distinct(signers); {
-		case from.Threshold < 1:
-			l.add(path+".threshold", "is %d, want at least 1", from.Threshold)
-		case from.Threshold > len(from.Authorities):
-			l.add(path+".threshold", "is %d, but %s can sign at most %d times", from.Threshold, strings.Join(from.Authorities, " and "), len(from.Authorities))
-		case from.Threshold > reachable:
-			l.warnings = append(l.warnings, fmt.Sprintf("%s.threshold: is %d and can never be met: the authorities have %d distinct principals with distinct keys", path, from.Threshold, reachable))
-		}
+	}
+	switch reachable := distinct(signers); {
+	case from.Threshold < 1:
+		l.add(path+".threshold", "is %d, want at least 1", from.Threshold)
+	case from.Threshold > len(from.Authorities):
+		l.add(path+".threshold", "is %d, but %s can sign at most %d times", from.Threshold, strings.Join(from.Authorities, " and "), len(from.Authorities))
+	case from.Threshold > reachable:
+		l.warnings = append(l.warnings, fmt.Sprintf("%s.threshold: is %d and can never be met: the authorities have %d distinct principals with distinct keys", path, from.Threshold, reachable))
 	}
 }

@@ -31,7 +31,10 @@ const (
 )
 
 // compiler compiles the conditions of one policy.
-type compiler struct{ env *cel.Env }
+type compiler struct {
+	env *cel.Env // of conditions over one attestation
+	all *cel.Env // of conditions over a list of them
+}
 
 // condition is one compiled expression of a where list.
 type condition struct {
@@ -45,18 +48,12 @@ type condition struct {
 // No extension library is loaded: their functions can make much out of little.
 func newCompiler() (*compiler, error) {
 	object := cel.MapType(cel.StringType, cel.DynType)
-	env, err := cel.NewEnv(
-		cel.Variable("predicate", object),
-		cel.Variable("statement", object),
-		cel.Variable("signer.authority", cel.StringType),
-		cel.Variable("signer.principal", cel.StringType),
-		cel.Variable("signer.keyId", cel.StringType),
+	base, err := cel.NewEnv(
 		cel.Variable("image.repository", cel.StringType),
 		cel.Variable("image.digest", cel.StringType),
 		cel.Variable("image.mediaType", cel.StringType),
 		cel.Variable("image.platforms", cel.ListType(cel.MapType(cel.StringType, cel.StringType))),
 		cel.Variable("now", cel.TimestampType),
-		cel.Variable("signedAt", cel.TimestampType),
 		strictLibrary(),
 		cel.CrossTypeNumericComparisons(true),
 		cel.DefaultUTCTimeZone(true),
@@ -69,17 +66,36 @@ func newCompiler() (*compiler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &compiler{env: env}, nil
+	env, err := base.Extend(
+		cel.Variable("predicate", object),
+		cel.Variable("statement", object),
+		cel.Variable("signer.authority", cel.StringType),
+		cel.Variable("signer.principal", cel.StringType),
+		cel.Variable("signer.keyId", cel.StringType),
+		cel.Variable("signedAt", cel.TimestampType),
+	)
+	if err != nil {
+		return nil, err
+	}
+	all, err := base.Extend(cel.Variable("attestations", cel.ListType(object)))
+	if err != nil {
+		return nil, err
+	}
+	return &compiler{env: env, all: all}, nil
 }
 
-// compile parses, makes strict, type-checks and prices a condition.
-func (c *compiler) compile(text string) (*condition, error) {
-	parsed, issues := c.env.Parse(text)
+// compile compiles a condition over one attestation, and compileAll one over a list.
+func (c *compiler) compile(text string) (*condition, error)    { return compileIn(c.env, text) }
+func (c *compiler) compileAll(text string) (*condition, error) { return compileIn(c.all, text) }
+
+// compileIn parses, makes strict, type-checks and prices a condition.
+func compileIn(env *cel.Env, text string) (*condition, error) {
+	parsed, issues := env.Parse(text)
 	if err := issues.Err(); err != nil {
 		return nil, fmt.Errorf("does not parse: %s", oneLine(err))
 	}
 	makeStrict(parsed.NativeRep())
-	checked, issues := c.env.Check(parsed)
+	checked, issues := env.Check(parsed)
 	if err := issues.Err(); err != nil {
 		return nil, fmt.Errorf("does not compile: %s", oneLine(err))
 	}
@@ -90,14 +106,14 @@ func (c *compiler) compile(text string) (*condition, error) {
 		}
 		return nil, fmt.Errorf("`%s` gives %s, a condition has to give bool%s", text, out, hint)
 	}
-	estimate, err := c.env.EstimateCost(checked, sizes{})
+	estimate, err := env.EstimateCost(checked, sizes{})
 	if err != nil {
 		return nil, fmt.Errorf("cannot be priced: %s", oneLine(err))
 	}
 	if estimate.Max > maxStaticCost {
 		return nil, fmt.Errorf("`%s` may cost %d, the limit is %d: nest fewer loops", text, estimate.Max, maxStaticCost)
 	}
-	program, err := c.env.Program(checked, cel.CostLimit(maxCost), cel.InterruptCheckFrequency(100),
+	program, err := env.Program(checked, cel.CostLimit(maxCost), cel.InterruptCheckFrequency(100),
 		cel.OptimizeRegex(interpreter.MatchesRegexOptimization))
 	if err != nil {
 		return nil, fmt.Errorf("does not compile: %s", oneLine(err))
@@ -127,20 +143,8 @@ func (c *condition) holds(vars map[string]any) string {
 // variables are what conditions see of one attestation and one of its signers. What is not
 // known is left out: looking at it is an error, and an error is a no.
 func variables(f Facts, e attest.Evidence, s attest.Signer) map[string]any {
-	platforms := make([]map[string]string, 0, len(f.Platforms))
-	for _, p := range f.Platforms {
-		platforms = append(platforms, map[string]string{"digest": p.Digest.String(), "platform": p.Name})
-	}
-	vars := map[string]any{
-		"signer.authority": s.Authority,
-		"signer.principal": s.Principal,
-		"signer.keyId":     s.KeyID,
-		"image.repository": f.Repository,
-		"image.digest":     f.Digest.String(),
-		"image.mediaType":  f.MediaType,
-		"image.platforms":  platforms,
-		"now":              f.Now,
-	}
+	vars := imageVariables(f)
+	vars["signer.authority"], vars["signer.principal"], vars["signer.keyId"] = s.Authority, s.Principal, s.KeyID
 	if e.Statement != nil {
 		vars["statement"] = e.Statement
 	}
@@ -151,6 +155,21 @@ func variables(f Facts, e attest.Evidence, s attest.Signer) map[string]any {
 		vars["signedAt"] = e.SignedAt
 	}
 	return vars
+}
+
+// imageVariables are what all conditions see.
+func imageVariables(f Facts) map[string]any {
+	platforms := make([]map[string]string, 0, len(f.Platforms))
+	for _, p := range f.Platforms {
+		platforms = append(platforms, map[string]string{"digest": p.Digest.String(), "platform": p.Name})
+	}
+	return map[string]any{
+		"image.repository": f.Repository,
+		"image.digest":     f.Digest.String(),
+		"image.mediaType":  f.MediaType,
+		"image.platforms":  platforms,
+		"now":              f.Now,
+	}
 }
 
 // sizes tells the cost estimate how large things are assumed to be.

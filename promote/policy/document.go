@@ -38,6 +38,10 @@ type Spec struct {
 	Carry        Carry           `json:"carry" yaml:"carry"`
 	Authorities  []AuthoritySpec `json:"authorities" yaml:"authorities"`
 	Require      []Requirement   `json:"require" yaml:"require"`
+	// Exceptions says whose exceptions are accepted, and from which rules. None by default.
+	Exceptions *ExceptionsSpec `json:"exceptions,omitempty" yaml:"exceptions"`
+	// Freeze lists times at which nothing rises.
+	Freeze []FreezeSpec `json:"freeze,omitempty" yaml:"freeze"`
 }
 
 // AuthoritySpec is somebody whose signature the policy accepts.
@@ -62,8 +66,8 @@ type KeySpec struct {
 type Requirement struct {
 	Name           string   `json:"name" yaml:"name"`
 	Mode           Mode     `json:"mode" yaml:"mode"` // enforce by default
-	PredicateTypes []string `json:"predicateTypes" yaml:"predicateTypes"`
-	From           Quorum   `json:"from" yaml:"from"`
+	PredicateTypes []string `json:"predicateTypes,omitempty" yaml:"predicateTypes"`
+	From           Quorum   `json:"from,omitzero" yaml:"from"`
 	Scope          Scope    `json:"scope" yaml:"scope"` // index by default
 	// MaxAge and MinAge are Go durations, 168h say; empty for no limit. MinAge lets an
 	// artifact soak: the evidence has to be at least so old.
@@ -75,6 +79,15 @@ type Requirement struct {
 	EffectiveUntil string `json:"effectiveUntil,omitempty" yaml:"effectiveUntil"`
 	// Where are CEL conditions that all have to hold of an attestation.
 	Where []string `json:"where,omitempty" yaml:"where"`
+	// WhereAll are CEL conditions over attestations, the list of those that satisfy the
+	// rest of the requirement. A requirement that has neither predicateTypes nor from looks
+	// at everything that an authority of the policy signed about the artifact.
+	WhereAll []string `json:"whereAll,omitempty" yaml:"whereAll"`
+}
+
+// overAll says whether the requirement is about all verified evidence, whoever signed it.
+func (r *Requirement) overAll() bool {
+	return len(r.WhereAll) > 0 && len(r.PredicateTypes) == 0 && len(r.From.Authorities) == 0 && r.From.Threshold == 0
 }
 
 // Quorum says who has to sign, and how many of them.

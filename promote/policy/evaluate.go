@@ -16,6 +16,11 @@ const skew = 5 * time.Minute
 type evaluation struct {
 	Facts
 	policy *Policy
+	// holding are the exceptions that hold; rejected says of others why they do not, by
+	// rule; unreadable why none of them counts.
+	holding    []*exception
+	rejected   map[string][]string
+	unreadable string
 }
 
 // Evaluate says whether the facts satisfy the policy, rule by rule.
@@ -26,37 +31,32 @@ func (p *Policy) Evaluate(f Facts) Verdict {
 		Rules:       make([]Rule, 0, len(p.rules)),
 	}
 	e := &evaluation{Facts: f, policy: p}
+	e.gatherExceptions()
+	for i := range p.freezes {
+		v.Rules = append(v.Rules, e.frozen(&p.freezes[i]))
+	}
+	asked := false // for somebody's signature
 	for i := range p.rules {
-		v.Rules = append(v.Rules, (&trial{evaluation: e, rule: &p.rules[i]}).evaluate())
+		out := (&trial{evaluation: e, rule: &p.rules[i]}).evaluate()
+		v.Rules = append(v.Rules, out)
+		asked = asked || out.Mode == Enforce && !p.rules[i].overAll
 	}
-	v.decide()
-	return v
-}
-
-// decide sums the rules up. Load refuses a policy that enforces nothing, but a time may
-// come at which none of its rules is in force; such a policy says no.
-func (v *Verdict) decide() {
-	enforced, refused := 0, 0
-	for _, r := range v.Rules {
-		if r.Mode != Enforce {
-			continue
-		}
-		enforced++
-		if !r.Allowed {
-			refused++
-		}
-	}
-	if enforced == 0 {
+	if !asked {
+		// Load refuses a policy that enforces nothing, but a time may come at which none of
+		// its requirements is in force.
 		v.Rules = append(v.Rules, Rule{Name: "enforced", Mode: Enforce, Evidence: []Used{},
-			Message: "no rule of the policy is enforced at this time: see effectiveOn and effectiveUntil"})
+			Message: "no requirement of the policy is enforced at this time: see effectiveOn and effectiveUntil"})
 	}
-	v.Allowed = enforced > 0 && refused == 0
+	v.Allowed = !slices.ContainsFunc(v.Rules, func(r Rule) bool { return r.Mode == Enforce && !r.Allowed })
+	return v
 }
 
 // trial is one rule being tried on the facts.
 type trial struct {
 	*evaluation
 	*rule
+	target Platform     // what the rule is being tried on
+	used   []*exception // of those that hold, by this rule
 }
 
 // evaluate decides the rule. A panic, in a library on input that it did not foresee, is a
@@ -70,7 +70,7 @@ func (t *trial) evaluate() (out Rule) {
 	}
 	defer func() {
 		if cause := recover(); cause != nil {
-			out.Allowed, out.Evidence = false, []Used{}
+			out.Allowed, out.Evidence, out.Exceptions = false, []Used{}, nil
 			out.Message = fmt.Sprintf("the rule could not be evaluated: %v", cause)
 		}
 	}()
@@ -82,7 +82,11 @@ func (t *trial) evaluate() (out Rule) {
 	out.Allowed = true
 	var findings []finding
 	for _, target := range targets {
+		t.target = target
 		found := t.examine(target)
+		if !found.satisfied(t.rule) {
+			found.waiver = t.waived(target)
+		}
 		findings = append(findings, found)
 		out.Allowed = out.Allowed && found.satisfied(t.rule)
 		out.Evidence = append(out.Evidence, found.used()...)
@@ -91,9 +95,11 @@ func (t *trial) evaluate() (out Rule) {
 	if when != "" {
 		out.Message += " (" + when + ")"
 	}
+	out.Exceptions = t.usedExceptions()
 	if !out.Allowed {
 		out.Evidence = []Used{}
 		out.Remedy = t.remedy(t.Facts, findings)
+		out.Message += t.misfits()
 	}
 	return out
 }
@@ -135,6 +141,7 @@ type finding struct {
 	reasons  []string
 	// together says why the accepted claims do not suffice as a set; empty where they do.
 	together string
+	waiver   *exception // that lets the target pass all the same
 }
 
 func (f finding) signers() []attest.Signer {
@@ -146,6 +153,12 @@ func (f finding) signers() []attest.Signer {
 }
 
 func (f finding) satisfied(r *rule) bool {
+	if f.waiver != nil {
+		return true
+	}
+	if r.overAll {
+		return f.together == "" && len(f.accepted) > 0
+	}
 	return f.together == "" && distinct(f.signers()) >= max(r.From.Threshold, 1)
 }
 
@@ -165,6 +178,10 @@ func (t *trial) examine(target Platform) finding {
 	out := finding{target: target}
 	var claims []claim
 	var near, elsewhere []string
+	if t.overAll {
+		out.accepted = t.verifiedAbout(target)
+		out.claims = len(out.accepted)
+	}
 	for _, e := range t.Evidence {
 		if !slices.Contains(t.PredicateTypes, e.PredicateType) {
 			continue

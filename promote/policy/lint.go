@@ -18,7 +18,17 @@ type loader struct {
 	*problems
 	doc      *Document
 	read     func(file string) ([]byte, error)
+	names    []string // of requirements and freezes
 	warnings []string
+}
+
+// ruleName checks a name that the verdict lists a rule under.
+func (l *loader) ruleName(path, name, kind string) {
+	l.name(path, name)
+	if slices.Contains(l.names, name) {
+		l.add(path, "%q names two %s", name, kind)
+	}
+	l.names = append(l.names, name)
 }
 
 // Limits that keep a policy from being a burden to whoever evaluates it.
@@ -81,16 +91,13 @@ func (l *loader) rules() []rule {
 		return nil
 	}
 	rules := make([]rule, 0, len(spec.Require))
-	enforced, seen := false, map[string]bool{}
+	enforced := false
 	for i := range spec.Require {
 		path, r := fmt.Sprintf("spec.require[%d]", i), &spec.Require[i]
-		l.name(path+".name", r.Name)
-		if seen[r.Name] {
-			l.add(path+".name", "%q names two requirements", r.Name)
-		}
-		seen[r.Name] = true
+		l.ruleName(path+".name", r.Name, "requirements")
 		rules = append(rules, l.rule(path, r, compiler))
-		enforced = enforced || r.Mode == Enforce
+		// Conditions over everything hold of nothing signed as well.
+		enforced = enforced || r.Mode == Enforce && !r.overAll()
 	}
 	if !enforced {
 		l.add("spec.require", "no enforced requirement asks for a signature: such a policy lets everything pass")
@@ -103,7 +110,9 @@ func (l *loader) rules() []rule {
 func (l *loader) rule(path string, r *Requirement, compiler *compiler) rule {
 	l.choices(path, r)
 	compiled := rule{checks: l.checks(path, r)}
-	l.predicateTypes(path+".predicateTypes", r.PredicateTypes)
+	if compiled.overAll = r.overAll(); !compiled.overAll {
+		l.predicateTypes(path+".predicateTypes", r.PredicateTypes)
+	}
 	compiled.maxAge, compiled.minAge = l.age(path+".maxAge", &r.MaxAge), l.age(path+".minAge", &r.MinAge)
 	if compiled.maxAge > 0 && compiled.minAge >= compiled.maxAge {
 		l.add(path+".minAge", "is %s and maxAge is %s: nothing is ever of the right age", r.MinAge, r.MaxAge)
@@ -112,24 +121,34 @@ func (l *loader) rule(path string, r *Requirement, compiler *compiler) rule {
 	if !compiled.until.IsZero() && !compiled.until.After(compiled.from) {
 		l.add(path+".effectiveUntil", "is not after effectiveOn: the requirement would never be in force")
 	}
-	compiled.conditions = l.conditions(path+".where", r.Where, compiler)
+	compiled.conditions = l.conditions(path+".where", r.Where, compiler.compile)
+	if all := l.conditions(path+".whereAll", r.WhereAll, compiler.compileAll); len(all) > 0 {
+		compiled.checks = append(compiled.checks, conditionsOverAll(all))
+	}
+	if compiled.overAll && len(r.Where) > 0 {
+		l.add(path+".where", "is about one attestation: name the predicateTypes and from whom it has to be")
+	}
 	compiled.Requirement = *r
 	return compiled
 }
 
 // choices fills in and checks what is one of a few words.
 func (l *loader) choices(path string, r *Requirement) {
-	if !l.has(path + ".mode") {
-		r.Mode = Enforce
-	}
-	if r.Mode != Enforce && r.Mode != Warn && r.Mode != Off {
-		l.add(path+".mode", "is %q, want enforce, warn or off", r.Mode)
-	}
+	l.mode(path+".mode", &r.Mode)
 	if !l.has(path + ".scope") {
 		r.Scope = ScopeIndex
 	}
 	if r.Scope != ScopeIndex && r.Scope != ScopeEach {
 		l.add(path+".scope", "is %q, want index or each", r.Scope)
+	}
+}
+
+func (l *loader) mode(path string, mode *Mode) {
+	if !l.has(path) {
+		*mode = Enforce
+	}
+	if *mode != Enforce && *mode != Warn && *mode != Off {
+		l.add(path, "is %q, want enforce, warn or off", *mode)
 	}
 }
 
@@ -165,7 +184,7 @@ func (l *loader) age(path string, text *string) time.Duration {
 	return age
 }
 
-func (l *loader) conditions(path string, where []string, compiler *compiler) []*condition {
+func (l *loader) conditions(path string, where []string, compile func(text string) (*condition, error)) []*condition {
 	if l.has(path) && len(where) == 0 {
 		l.add(path, "is empty: leave it out where the signature alone suffices")
 	}
@@ -175,7 +194,7 @@ func (l *loader) conditions(path string, where []string, compiler *compiler) []*
 	}
 	var conditions []*condition
 	for i, text := range where {
-		compiled, err := compiler.compile(text)
+		compiled, err := compile(text)
 		if err != nil {
 			l.add(fmt.Sprintf("%s[%d]", path, i), "%v", err)
 			continue

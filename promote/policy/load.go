@@ -21,6 +21,8 @@ type Policy struct {
 	digest      digest.Digest
 	authorities []attest.Authority
 	rules       []rule
+	exceptions  *exceptions // nil: none are accepted
+	freezes     []freeze
 	warnings    []string
 }
 
@@ -31,6 +33,7 @@ type rule struct {
 	from, until    time.Time     // zero: no bound
 	conditions     []*condition
 	checks         []check
+	overAll        bool // looks at all verified evidence
 }
 
 // Load reads a policy document, YAML or its canonical form. read gives the content of a
@@ -47,6 +50,8 @@ func Load(raw []byte, read func(file string) ([]byte, error)) (*Policy, error) {
 	p.authorities = l.authorities()
 	l.thresholds(p.authorities)
 	p.rules = l.rules()
+	p.freezes = l.freezes()
+	p.exceptions = l.exceptions(p.authorities, l.names)
 	if err := problems.err(); err != nil {
 		return nil, err
 	}

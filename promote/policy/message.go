@@ -32,6 +32,9 @@ func (r *rule) message(findings []finding) string {
 }
 
 func (r *rule) praise(f finding) string {
+	if f.waiver != nil {
+		return about(f.target) + f.waiver.describe()
+	}
 	var names []string
 	for _, u := range f.used() {
 		names = append(names, fmt.Sprintf("%s by %s", short(u.Digest), u.Authority))
@@ -43,6 +46,8 @@ func (r *rule) complaint(f finding) string {
 	text := about(f.target)
 	wanted := strings.Join(r.PredicateTypes, " or ")
 	switch have := distinct(f.signers()); {
+	case r.overAll && f.claims == 0:
+		text += "nothing that an authority of the policy signed is attached"
 	case f.claims == 0:
 		text += fmt.Sprintf("no attestation %s by %s", wanted, strings.Join(r.From.Authorities, " or "))
 	case f.together != "":
@@ -102,6 +107,9 @@ func short(d digest.Digest) string {
 // names a key after an authority that has not signed yet.
 func (r *rule) remedy(f Facts, findings []finding) string {
 	var commands []string
+	if r.overAll {
+		return fmt.Sprintf("sluice evidence %s   # what there is; the rule is about all of it", quote(named(f, f.Digest)))
+	}
 	for _, found := range findings {
 		if found.satisfied(r) {
 			continue

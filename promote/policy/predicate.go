@@ -45,6 +45,7 @@ func predicateKinds() []predicateKind {
 		{"https://cyclonedx.org/vex", familyVEX, "vex.json", []string{"metadata.timestamp"}},
 		{"https://in-toto.io/attestation/human-review", familyApproval, "review.json", []string{"timestamp"}},
 		{"https://sluice.dev/approval", familyApproval, "approval.json", []string{"timestamp"}},
+		{ExceptionType, familyNone, "exception.json", []string{"timestamp"}},
 		{"", familyNone, "predicate.json", []string{"metadata.finishedOn", "metadata.timestamp", "finishedOn", "timestamp", "timeCreated"}},
 	}
 }

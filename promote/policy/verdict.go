@@ -57,6 +57,8 @@ type Rule struct {
 	// Remedy is the command that would supply what is missing; empty where allowed.
 	Remedy   string `json:"remedy,omitempty"`
 	Evidence []Used `json:"evidence"` // what satisfied the rule
+	// Exceptions are those that the rule made use of.
+	Exceptions []UsedException `json:"exceptions,omitempty"`
 }
 
 // Used is an attestation that a rule counted.
