@@ -196,7 +196,7 @@ func (t *trial) examine(target Platform) finding {
 			near = append(near, reason)
 		}
 	}
-	out.claims = len(claims)
+	out.claims += len(claims)
 	for _, group := range t.groups(claims) {
 		accepted := true
 		for _, c := range group.current {
