@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"sluice.dev/sluice/promote/policy"
 )
 
 // predicateAlias is a short name for a predicate type; those that cosign has are cosign's.
@@ -23,6 +25,7 @@ func predicateAliases() []predicateAlias {
 		{"link", "https://in-toto.io/Link/v1"},
 		{"testresult", typeTestResult},
 		{"vsa", typeSummary},
+		{"exception", policy.ExceptionType},
 	}
 }
 

@@ -96,6 +96,7 @@ func (t *trial) evaluate() (out Rule) {
 		out.Message += " (" + when + ")"
 	}
 	out.Exceptions = t.usedExceptions()
+	out.Message += t.usage()
 	if !out.Allowed {
 		out.Evidence = []Used{}
 		out.Remedy = t.remedy(t.Facts, findings)

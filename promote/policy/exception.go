@@ -287,6 +287,20 @@ func (t *trial) misfits() string {
 	return "; " + limited(reasons, "; ")
 }
 
+// usage tells which findings exceptions covered.
+func (t *trial) usage() string {
+	var texts []string
+	for _, x := range t.used {
+		if x.Digest == "" {
+			texts = append(texts, strings.TrimSpace(x.Vulnerability+" "+x.PURL)+" "+x.describe())
+		}
+	}
+	if len(texts) == 0 {
+		return ""
+	}
+	return "; " + limited(texts, "; ")
+}
+
 // usedExceptions are the exceptions that the rule made use of, for the verdict.
 func (t *trial) usedExceptions() []UsedException {
 	var used []UsedException

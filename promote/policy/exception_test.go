@@ -204,7 +204,7 @@ func TestExceptionFromFinding(t *testing.T) {
 			p := load(t, keys, excepting(""))
 			p.rules[0].checks = append(p.rules[0].checks, tt.found)
 			v := p.Evaluate(s.facts(s.signed("x", typeProvenance, nil, "a"), tt.exception))
-			if v.Allowed != tt.allowed || tt.allowed && len(v.Rules[0].Exceptions) != 1 {
+			if v.Allowed != tt.allowed || tt.allowed && (len(v.Rules[0].Exceptions) != 1 || !strings.Contains(v.Rules[0].Message, "excepted until")) {
 				t.Errorf("allowed %v: %s, exceptions %v", v.Allowed, v.Rules[0].Message, v.Rules[0].Exceptions)
 			}
 		})
