@@ -97,8 +97,11 @@ func (e *Engine) Policy(ctx context.Context, name string) (PolicyInfo, error) {
 	return info, err
 }
 
-// SetPolicy puts a policy in force. ifMatch is the digest of the policy it replaces; empty
-// replaces whatever there is. A document that does not load wraps oci.ErrPolicyInvalid
+// NoPolicy in place of the digest of a policy says that there must be none.
+const NoPolicy digest.Digest = "none"
+
+// SetPolicy puts a policy in force. ifMatch is the digest of the policy it replaces, or
+// NoPolicy; empty replaces whatever there is. A document that does not load wraps oci.ErrPolicyInvalid
 // and changes nothing. Promotions that were decided under the former policy and are not
 // committed are decided again.
 func (e *Engine) SetPolicy(ctx context.Context, actor, name string, document []byte, ifMatch digest.Digest) (PolicyInfo, error) {
@@ -115,7 +118,9 @@ func (e *Engine) SetPolicy(ctx context.Context, actor, name string, document []b
 		return PolicyInfo{}, err
 	}
 	switch {
-	case ifMatch != "" && old.Digest != ifMatch:
+	case ifMatch == NoPolicy && old.Digest != "":
+		return PolicyInfo{}, fmt.Errorf("%w: there is a policy %s already, %s", oci.ErrConflict, name, old.Digest)
+	case ifMatch != "" && ifMatch != NoPolicy && old.Digest != ifMatch:
 		return PolicyInfo{}, fmt.Errorf("%w: policy %s is %q now, not %s", oci.ErrConflict, name, old.Digest, ifMatch)
 	case old.Digest == info.Digest:
 		return old, nil

@@ -42,6 +42,7 @@ func TestSetPolicy(t *testing.T) {
 		"the tier is changed":      {"p", document("p", "stable", "release", ""), "", oci.ErrConflict},
 		"another was meant":        {"p", document("p", "dev", "stable", `  repositories: ["x"]`), digest.FromString("x"), oci.ErrConflict},
 		"none was there":           {"q", document("q", "stable", "release", ""), first.Digest, oci.ErrConflict},
+		"there must be none":       {"p", document("p", "dev", "stable", `  repositories: ["x"]`), promote.NoPolicy, oci.ErrConflict},
 		"not YAML":                 {"p", []byte("{"), "", oci.ErrPolicyInvalid},
 		"empty":                    {"p", nil, "", oci.ErrPolicyInvalid},
 		"an unknown key":           {"p", document("p", "dev", "stable", "  extra: true"), "", oci.ErrPolicyInvalid},

@@ -152,11 +152,19 @@ func (s *Server) putPolicy(c echo.Context) error {
 	return respond(c, http.StatusOK, p)
 }
 
-// ifMatch reads the digest that the policy in force has to have (RFC 9110, 13.1.1); empty
-// where anything may be replaced. Weak tags match nothing.
+// ifMatch reads the digest that the policy in force has to have (RFC 9110, 13.1.1), or
+// that there must be none (13.1.2); empty where anything may be replaced. Weak tags match
+// nothing.
 func ifMatch(r *http.Request, old promote.PolicyInfo, known bool) (digest.Digest, error) {
 	header := strings.TrimSpace(strings.Join(r.Header.Values("If-Match"), ","))
+	none := strings.TrimSpace(strings.Join(r.Header.Values("If-None-Match"), ","))
 	switch {
+	case none != "" && (none != "*" || header != ""):
+		return "", fmt.Errorf("%w: If-None-Match can only be *, and without If-Match", oci.ErrRequestInvalid)
+	case none != "" && known:
+		return "", fmt.Errorf("%w: there is such a policy, %q", errPrecondition, old.Digest)
+	case none != "":
+		return promote.NoPolicy, nil
 	case header == "":
 		return "", nil
 	case !known:

@@ -51,6 +51,10 @@ func TestPolicies(t *testing.T) {
 	a.want(a.call("PUT", aPolicy, edited), 200, "")
 	a.want(a.call("PUT", "/api/v1/policies/new", a.policy("new", "dev", "stable"), append(yaml, "*")...), 412, "PRECONDITION_FAILED")
 	a.want(a.call("PUT", "/api/v1/policies/new", a.policy("new", "dev", "stable")), 409, "CONFLICT")
+	unless := []string{"Content-Type", "application/yaml", "If-None-Match"}
+	a.want(a.call("PUT", aPolicy, p.Document, append(unless, "*")...), 412, "PRECONDITION_FAILED")
+	a.want(a.call("PUT", aPolicy, p.Document, append(unless, tag)...), 400, "REQUEST_INVALID")
+	a.want(a.call("PUT", aPolicy, p.Document, append(unless, "*", "If-Match", "*")...), 400, "REQUEST_INVALID")
 }
 
 func TestPolicyRefusals(t *testing.T) {
