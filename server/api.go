@@ -47,6 +47,7 @@ type gate interface {
 	promoter
 	inspector
 	legislator
+	backtester
 	Keys() []promote.PublicKey
 }
 
@@ -76,6 +77,7 @@ func (s *Server) api(e *echo.Echo) {
 	l.lay(apiRoot+"/tiers/:tier/evidence", route{get: s.getEvidence})
 	l.lay(apiRoot+"/policies", route{get: s.getPolicies})
 	l.lay(apiRoot+"/policies/:name", route{get: s.getPolicy, put: s.putPolicy})
+	l.lay(apiRoot+"/backtests", route{post: s.postBacktest})
 	l.lay(apiRoot+"/keys", route{get: s.getKeys})
 }
 

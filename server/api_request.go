@@ -52,11 +52,13 @@ func readBody(c echo.Context, limit int64) ([]byte, error) {
 }
 
 // readJSON reads the body into v: one document, its members known, none twice, in UTF-8.
-func readJSON(c echo.Context, v any) error {
+func readJSON(c echo.Context, v any) error { return readJSONWithin(c, v, maxRequestBody) }
+
+func readJSONWithin(c echo.Context, v any, limit int64) error {
 	if err := checkMediaType(c, "application/json"); err != nil {
 		return err
 	}
-	body, err := readBody(c, maxRequestBody)
+	body, err := readBody(c, limit)
 	if err != nil {
 		return err
 	}

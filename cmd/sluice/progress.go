@@ -24,12 +24,18 @@ func newProgress(w io.Writer) *progress {
 	return p
 }
 
+// show says how far a promotion is.
 func (p *progress) show(m promote.Promotion) {
+	p.say(fmt.Sprintf("%s to %s: %s", m.Repository, m.To, strings.ToLower(string(m.State))))
+}
+
+// say replaces the line.
+func (p *progress) say(text string) {
 	if p.w == nil {
 		return
 	}
 	p.shown = true
-	fmt.Fprintf(p.w, "\r\x1b[K%s to %s: %s, %s", m.Repository, m.To, strings.ToLower(string(m.State)), time.Since(p.since).Round(100*time.Millisecond))
+	fmt.Fprintf(p.w, "\r\x1b[K%s, %s", text, time.Since(p.since).Round(100*time.Millisecond))
 }
 
 func (p *progress) clear() {

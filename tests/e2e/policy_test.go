@@ -44,6 +44,18 @@ func policyJob(t *testing.T, s *server, _ *http.Client) {
 	if diff := run(0, "diff", changed); diff != "" {
 		t.Errorf("a document that does not load changed something:\n%s", diff)
 	}
+
+	// What stands above would fail a policy that asks for more.
+	craneImage(t, h, s.host, "policy/app", "1.0")
+	s.attest(h, s.host+"/dev/policy/app:1.0")
+	s.run(0, "promote", s.host+"/dev/policy/app:1.0", "--to", "stable")
+	has(t, run(0, "backtest", found, "--tier", "stable", "--repository", "policy/**"), "none of 1 artifact in stable would fail")
+	stricter := h.File("stricter.yaml", []byte(strings.Replace(before, "https://slsa.dev/provenance/v1", "https://slsa.dev/provenance/v0.2", 1)))
+	has(t, run(3, "backtest", stricter, "--tier", "stable", "--repository", "policy/**"),
+		"policy/app:1.0", "no attestation https://slsa.dev/provenance/v0.2", "1 of 1 artifact in stable would fail")
+	has(t, run(0, "backtest", stricter, "--tier", "stable", "--repository", "policy/**", "--at", "2020-01-01T00:00:00Z"), "none of 0 artifacts")
+	run(2, "backtest", stricter, "--tier", "release")
+
 	run(0, "apply", found)
 	if after := run(0, "get", "dev-to-stable"); after != before {
 		t.Errorf("put back is\n%s\nnot\n%s", after, before)
