@@ -51,6 +51,15 @@ setup: ## Install Debian packages (as root) and pinned clients that the tests ne
 tools: ## Build the pinned Go clients into tests/tools/bin
 	@tests/setup tools
 
+.PHONY: generate
+generate: ## Write the JSON Schema of policies from their types
+	$(GO) run ./tests/schemas
+
+# Each mutant is compiled and tested, which takes some minutes.
+.PHONY: mutants
+mutants: ## Break the gate check by check and see a test fail for each
+	$(GO) run ./tests/mutants
+
 .PHONY: build
 build: ## Build the static binary ./sluice
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o sluice ./cmd/sluice

@@ -29,7 +29,7 @@ func policyCommand() *cobra.Command {
 		RunE:  needVerb,
 	}
 	cmd.AddCommand(policyLintCommand(), policyTestCommand(), policyListCommand(), policyGetCommand(),
-		policyDiffCommand(), policyApplyCommand(), policyBacktestCommand())
+		policyDiffCommand(), policyApplyCommand(), policyBacktestCommand(), policySchemaCommand())
 	return cmd
 }
 
