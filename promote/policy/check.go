@@ -16,10 +16,25 @@ type jointCheck interface {
 	jointly(t *trial, target Platform, accepted []claim) string
 }
 
+// everyCheck is a check by which one claim can spoil it for all: bad news that others do
+// not mention is bad news.
+type everyCheck interface {
+	check
+	// vetoes says why a claim that a right authority signed, whatever its age and whether or
+	// not it holds, refuses the rule; empty where it does not.
+	vetoes(t *trial, c claim) string
+}
+
 // checks compiles the typed checks of a requirement. One that implies predicate types fills
 // them in where the requirement names none (implied).
 func (l *loader) checks(path string, r *Requirement) []check {
 	var checks []check
+	if r.SBOM != nil {
+		checks = append(checks, l.sbom(path, r))
+	}
+	if r.Licences != nil {
+		checks = append(checks, l.licences(path, r))
+	}
 	return checks
 }
 

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"time"
 
@@ -21,6 +22,7 @@ type evaluation struct {
 	holding    []*exception
 	rejected   map[string][]string
 	unreadable string
+	bills      map[uintptr]readBillResult // the SBOMs that were read
 }
 
 // Evaluate says whether the facts satisfy the policy, rule by rule.
@@ -134,6 +136,9 @@ type claim struct {
 	undone error     // why there is no time, or why it is none that counts
 }
 
+// identity tells the statements of one evaluation apart, whatever is said about them.
+func (c claim) identity() uintptr { return reflect.ValueOf(c.Statement).Pointer() }
+
 // finding is what a rule found about one target.
 type finding struct {
 	target   Platform
@@ -211,12 +216,31 @@ func (t *trial) examine(target Platform) finding {
 		}
 	}
 	for _, check := range t.checks {
+		if every, ok := check.(everyCheck); ok && out.together == "" {
+			out.together = t.vetoed(every, claims)
+		}
+	}
+	for _, check := range t.checks {
 		if joint, ok := check.(jointCheck); ok && out.together == "" && len(out.accepted) > 0 {
 			out.together = joint.jointly(t, target, out.accepted)
 		}
 	}
 	out.reasons = slices.Concat(out.reasons, near, elsewhere) // the likeliest cause first
 	return out
+}
+
+// vetoed is why one of the claims keeps the others from sufficing; empty where none does.
+func (t *trial) vetoed(check everyCheck, claims []claim) string {
+	var reasons []string
+	for i, c := range claims {
+		if i > 0 && claims[i-1].identity() == c.identity() {
+			continue // the same, as another of its signers makes it
+		}
+		if reason := check.vetoes(t, c); reason != "" {
+			reasons = append(reasons, fmt.Sprintf("%s by %s: %s", short(c.Manifest), c.signer.Authority, reason))
+		}
+	}
+	return limited(reasons, "; ")
 }
 
 // claimsOf takes an attestation apart by the authorities of the rule that signed it. The

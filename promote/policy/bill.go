@@ -1,0 +1,274 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/package-url/packageurl-go"
+)
+
+// billFormat is a format of software bills of materials.
+type billFormat string
+
+// The formats that are read, as a policy names them.
+const (
+	formatSPDX      billFormat = "spdx"
+	formatCycloneDX billFormat = "cyclonedx"
+)
+
+// billTypes are the predicate types of each format: the plain one that tools write, and
+// those that name a version, which are as many as there are versions that are read.
+func billTypes(formats ...billFormat) []string {
+	var types []string
+	for _, format := range formats {
+		plain := map[billFormat]string{formatSPDX: "https://spdx.dev/Document", formatCycloneDX: "https://cyclonedx.org/bom"}[format]
+		types = append(types, plain)
+		for _, version := range billVersions(format) {
+			types = append(types, plain+"/v"+version)
+		}
+	}
+	return types
+}
+
+// billVersions are the versions of a format that are read.
+func billVersions(format billFormat) []string {
+	if format == formatSPDX {
+		return []string{"2.2", "2.3"}
+	}
+	return []string{"1.2", "1.3", "1.4", "1.5", "1.6"}
+}
+
+// bill is what an SBOM lists: SPDX 2.2 and 2.3 or CycloneDX 1.2 to 1.6. It is read from the
+// one strict parse of the statement. The models of spdx/tools-golang and cyclonedx-go
+// decode without complaint what is no SBOM at all, so that nothing would be gained by them.
+type bill struct {
+	format  billFormat
+	version string
+	// root is what the SBOM describes, where it says so of one thing alone; packages are
+	// all the others. Files are not packages.
+	root     *component
+	packages []component
+	authored bool // it says who or what made it, and when
+}
+
+// component is a package of an SBOM.
+type component struct {
+	name, version string
+	purls         []string
+	licences      []statedLicence // all of them apply; none: nothing is stated
+	supplied      bool            // a supplier is named
+	hashed        bool            // there is a hash of SHA-256 or better
+	related       bool            // it stands in a relationship with something
+	system        bool            // an operating system: what others are packages of
+}
+
+// statedLicence is a licence as an SBOM states it: an SPDX expression or, where it is free,
+// whatever a tool found.
+type statedLicence struct {
+	text string
+	free bool
+}
+
+// errNoBill is what stands where an SBOM should.
+var errNoBill = errors.New("its predicate is no JSON object: cosign writes an SPDX document in tag-value text under --type spdx, --type spdxjson takes the JSON")
+
+// bill reads the SBOM of a claim, once for all rules, and sees that it is about what the
+// statement is about.
+func (t *trial) bill(c claim) (*bill, error) {
+	key := c.identity()
+	read, ok := t.bills[key]
+	if !ok {
+		read.bill, read.err = readBill(c.PredicateType, c.Predicate())
+		if t.bills == nil {
+			t.bills = map[uintptr]readBillResult{}
+		}
+		t.bills[key] = read
+	}
+	if read.err != nil {
+		return nil, read.err
+	}
+	return read.bill, read.bill.about(t.Facts, c.Subject)
+}
+
+// readBillResult is an SBOM that was read, or why it could not be.
+type readBillResult struct {
+	bill *bill
+	err  error
+}
+
+// readBill tells the formats apart by what is there, and holds it against the type.
+func readBill(predicateType string, predicate map[string]any) (*bill, error) {
+	if predicate == nil {
+		return nil, errNoBill
+	}
+	var b *bill
+	var err error
+	_, spdx := predicate["spdxVersion"]
+	_, cyclone := predicate["bomFormat"]
+	switch {
+	case spdx && cyclone:
+		return nil, errors.New("its predicate claims to be SPDX and CycloneDX")
+	case spdx:
+		b, err = readSPDX(predicate)
+	case cyclone:
+		b, err = readCycloneDX(predicate)
+	case predicate["Data"] != nil:
+		return nil, errNoBill
+	default:
+		return nil, errors.New("its predicate has neither spdxVersion nor bomFormat: it is no SBOM in SPDX 2 or CycloneDX JSON")
+	}
+	if err != nil {
+		return nil, err
+	}
+	// A type that is none of the known ones is somebody's own and says nothing.
+	for _, format := range []billFormat{formatSPDX, formatCycloneDX} {
+		types := billTypes(format)
+		if i := slices.Index(types, predicateType); i >= 0 && (format != b.format || i > 0 && predicateType != types[0]+"/v"+b.version) {
+			return nil, fmt.Errorf("it holds %s %s under the type %s", b.format, b.version, predicateType)
+		}
+	}
+	return b, nil
+}
+
+// about refuses an SBOM whose root names another digest than the subject. Only a purl of
+// type oci is sure to name a manifest ("the version is the sha256 digest of the artifact",
+// purl-spec, types/oci); that of the index and of its platforms is taken for the other's,
+// because scanners of a multi-platform image name either.
+func (b *bill) about(f Facts, subject digest.Digest) error {
+	if b.root == nil {
+		return nil
+	}
+	for _, text := range b.root.purls {
+		purl, err := packageurl.FromString(text)
+		if err != nil || purl.Type != packageurl.TypeOCI || purl.Version == "" {
+			continue
+		}
+		named := digest.Digest(purl.Version)
+		switch {
+		case named == subject || named == f.Digest:
+		case subject == f.Digest && slices.ContainsFunc(f.Platforms, func(p Platform) bool { return p.Digest == named }):
+		default:
+			return fmt.Errorf("it describes %s, not %s", plain(text), short(subject))
+		}
+	}
+	return nil
+}
+
+// empty says whether the SBOM lists nothing but what it describes.
+func (b *bill) empty() bool { return len(b.packages) == 0 }
+
+// String names a package for a person.
+func (c *component) String() string {
+	text := plain(c.name)
+	if c.version != "" {
+		text += " " + plain(c.version)
+	}
+	if len(c.purls) > 0 {
+		text += " (" + plain(c.purls[0]) + ")"
+	}
+	return text
+}
+
+// plain makes what a document says fit to stand in a message.
+func plain(text string) string {
+	const most = 120
+	if len(text) > most {
+		text = strings.ToValidUTF8(text[:most], "") + "…"
+	}
+	if strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return strconv.Quote(text)
+	}
+	return text
+}
+
+// billReader takes values out of the tree of an SBOM. The first thing of the wrong kind is
+// remembered, with where it stood, and reading goes on: nothing is decided on it.
+type billReader struct {
+	where string // "package", say
+	index int    // of it in its list; -1 outside of one
+	err   error
+}
+
+func (r *billReader) at(where string, index int) { r.where, r.index = where, index }
+
+func (r *billReader) fail(format string, args ...any) {
+	if r.err != nil {
+		return
+	}
+	where := r.where
+	if r.index >= 0 {
+		where += " " + strconv.Itoa(r.index)
+	}
+	r.err = fmt.Errorf("it cannot be read: %s %s", where, fmt.Sprintf(format, args...))
+}
+
+// text is a string of an object; empty where it is absent.
+func (r *billReader) text(o map[string]any, key string) string {
+	text, ok := o[key].(string)
+	if !ok && o[key] != nil {
+		r.fail("has a %s that is no text", key)
+	}
+	return text
+}
+
+// object is an object of an object; nil where it is absent.
+func (r *billReader) object(o map[string]any, key string) map[string]any {
+	object, ok := o[key].(map[string]any)
+	if !ok && o[key] != nil {
+		r.fail("has a %s that is no object", key)
+	}
+	return object
+}
+
+// texts is a list of strings.
+func (r *billReader) texts(o map[string]any, key string) []string {
+	var texts []string
+	for _, item := range r.list(o, key) {
+		text, ok := item.(string)
+		if !ok {
+			r.fail("has in %s what is no text", key)
+		}
+		texts = append(texts, text)
+	}
+	return texts
+}
+
+// objects is a list of objects.
+func (r *billReader) objects(o map[string]any, key string) []map[string]any {
+	list := r.list(o, key)
+	objects := make([]map[string]any, 0, len(list))
+	for _, item := range list {
+		object, ok := item.(map[string]any)
+		if !ok {
+			r.fail("has in %s what is no object", key)
+		}
+		objects = append(objects, object)
+	}
+	return objects
+}
+
+func (r *billReader) list(o map[string]any, key string) []any {
+	list, ok := o[key].([]any)
+	if !ok && o[key] != nil {
+		r.fail("has a %s that is no list", key)
+	}
+	return list
+}
+
+// strongHash says whether a hash is worth one: of SHA-256 or better, and of its length.
+// SPDX and CycloneDX write the names of algorithms with and without a dash.
+func strongHash(algorithm, value string) bool {
+	name := strings.ToUpper(strings.ReplaceAll(algorithm, "-", ""))
+	bits, ok := map[string]int{
+		"SHA256": 256, "SHA384": 384, "SHA512": 512, "SHA3256": 256, "SHA3384": 384, "SHA3512": 512,
+		"BLAKE2B256": 256, "BLAKE2B384": 384, "BLAKE2B512": 512, "BLAKE3": 256,
+	}[name]
+	return ok && len(value) == bits/4 && !strings.ContainsFunc(value, func(r rune) bool {
+		return !strings.ContainsRune("0123456789abcdefABCDEF", r)
+	})
+}
