@@ -22,9 +22,10 @@ type expression struct {
 // lower case (SPDX 3.0.1, annex B; SPDX 2.3 has upper case alone). Identifiers that SPDX does not
 // list are read as licences that are not known: only the grammar can be wrong here.
 //
-// The parser of go-spdx is not used: it panics on "(" and "DocumentRef-x", reads "MIT
-// ORGPL-3.0-only" as two licences and "MIT-only" as one, and its evaluation multiplies
-// every AND of ORs out. What it knows of SPDX's lists is used.
+// go-spdx's own parser and evaluator are not used, only what it knows of SPDX's lists: they
+// panic on "(" and "DocumentRef-x", read "MIT ORGPL-3.0-only" as two licences and
+// "MIT-only" as MIT, multiply every AND of ORs out, and v2.7.0 refuses "Zlib OR (MIT AND
+// (0BSD OR ISC))" where MIT and ISC are allowed.
 func parseExpression(text string) (*expression, error) {
 	if len(text) > maxExpression {
 		return nil, fmt.Errorf("it has %d bytes, at most %d are read", len(text), maxExpression)

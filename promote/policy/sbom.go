@@ -42,7 +42,7 @@ const maxMinPackages = 1_000_000
 // sbomCheck is the check, compiled.
 type sbomCheck struct {
 	SBOMSpec
-	lacks []sbomElement
+	elements []sbomElement
 }
 
 // sbomElement is something that every package has to have.
@@ -93,7 +93,7 @@ func (l *loader) sbom(path string, r *Requirement) check {
 		{spec.RequireRelationships, sbomElement{"relationship", func(c *component) bool { return c.related }}},
 	} {
 		if element.asked {
-			c.lacks = append(c.lacks, element.sbomElement)
+			c.elements = append(c.elements, element.sbomElement)
 		}
 	}
 	return c
@@ -123,7 +123,7 @@ func (s *sbomCheck) holds(t *trial, claim claim) string {
 		return "it does not say who or what made it, and when"
 	}
 	var reasons []string
-	for _, element := range s.lacks {
+	for _, element := range s.elements {
 		var found offenders
 		for i := range b.packages {
 			if c := &b.packages[i]; !element.has(c) {
