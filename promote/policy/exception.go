@@ -247,6 +247,10 @@ func (e *evaluation) checkExceptionTime(x *exception, ev attest.Evidence, expire
 // may be known by several purls. An exception for a purl covers what is found about the
 // package, one for a vulnerability wherever it is found, one for both only both.
 func (t *trial) excepted(vulnerability string, purls ...string) bool {
+	var known []packageurl.PackageURL
+	if len(t.holding) > 0 {
+		known = readablePURLs(purls)
+	}
 	for _, x := range t.holding {
 		if x.rule != t.Name || x.Digest != "" || x.Subject != t.target.Digest && x.Subject != t.Digest {
 			continue
@@ -254,7 +258,7 @@ func (t *trial) excepted(vulnerability string, purls ...string) bool {
 		if x.Vulnerability != "" && x.Vulnerability != vulnerability {
 			continue
 		}
-		if x.purl != nil && !slices.ContainsFunc(purls, func(p string) bool { return covers(*x.purl, p) }) {
+		if x.purl != nil && !slices.ContainsFunc(known, func(p packageurl.PackageURL) bool { return covers(*x.purl, p) }) {
 			continue
 		}
 		t.use(x)
@@ -316,14 +320,20 @@ func (t *trial) use(x *exception) {
 	}
 }
 
-// covers says whether a package is the one that a purl names: of every version where the
-// purl has none, and whatever its qualifiers where the purl has none.
-func covers(pattern packageurl.PackageURL, text string) bool {
-	p, err := packageurl.FromString(text)
-	return err == nil && coversPackage(pattern, p)
+// readablePURLs are those purls that can be read: one that cannot names no package.
+func readablePURLs(texts []string) []packageurl.PackageURL {
+	var purls []packageurl.PackageURL
+	for _, text := range texts {
+		if purl, err := packageurl.FromString(text); err == nil {
+			purls = append(purls, purl)
+		}
+	}
+	return purls
 }
 
-func coversPackage(pattern, p packageurl.PackageURL) bool {
+// covers says whether a package is the one that a purl names: of every version where the
+// purl has none, and whatever its qualifiers where the purl has none.
+func covers(pattern, p packageurl.PackageURL) bool {
 	if pattern.Type != p.Type || pattern.Namespace != p.Namespace || pattern.Name != p.Name {
 		return false
 	}

@@ -208,13 +208,9 @@ func (c *licencesCheck) excepts(of *component) map[licence]bool {
 		return nil
 	}
 	var extra map[licence]bool
-	for _, text := range of.purls {
-		purl, err := packageurl.FromString(text)
-		if err != nil {
-			continue
-		}
+	for _, purl := range readablePURLs(of.purls) {
 		for _, x := range c.exceptions[packageName{purl.Type, purl.Namespace, purl.Name}] {
-			if !coversPackage(x.purl, purl) {
+			if !covers(x.purl, purl) {
 				continue
 			}
 			if extra == nil {
