@@ -120,7 +120,8 @@ func TestReadBill(t *testing.T) {
 			"checksums": [{"algorithm": "SHA1", "checksumValue": "00"}, {"algorithm": "SHA256", "checksumValue": "`+strongSum+`"}],
 			"externalRefs": [{"referenceCategory": "SECURITY", "referenceType": "cpe23Type", "referenceLocator": "cpe:2.3:x"},
 				{"referenceCategory": "PACKAGE-MANAGER", "referenceType": "purl", "referenceLocator": "pkg:npm/left-pad@1.3.0"}]}`,
-		`{"name": "base", "versionInfo": "NOASSERTION", "supplier": "NOASSERTION", "licenseConcluded": "NONE", "licenseDeclared": "MIT", "primaryPackagePurpose": "OPERATING-SYSTEM"}`)
+		`{"name": "base", "versionInfo": "NOASSERTION", "supplier": "NOASSERTION", "licenseConcluded": "NONE", "licenseDeclared": "MIT", "primaryPackagePurpose": "OPERATING-SYSTEM"}`,
+		`{"name": "other", "primaryPackagePurpose": "OPERATING_SYSTEM"}`)
 	spdx = strings.Replace(spdx, `"relationships": [`, `"relationships": [{"spdxElementId": "SPDXRef-0", "relationshipType": "DEPENDS_ON", "relatedSpdxElement": "SPDXRef-root"},`, 1)
 	cyclone := cycloneDoc(`{"bom-ref": "1", "group": "@acme", "name": "left-pad", "version": "1.3.0", "purl": "pkg:npm/%40acme/left-pad@1.3.0", "publisher": "azer",
 			"licenses": [{"license": {"id": "MIT"}}, {"license": {"name": "Apache License"}}], "hashes": [{"alg": "SHA-256", "content": "`+strongSum+`"}],
@@ -129,7 +130,8 @@ func TestReadBill(t *testing.T) {
 	tests := []struct{ name, text, want string }{
 		{"spdx", spdx, `spdx 2.3 root=acme/app[MIT] related authored
 left-pad 1.3.0 (pkg:npm/left-pad@1.3.0)[MIT OR WTFPL] supplied hashed related
-base[NONE] system`},
+base[NONE] system
+other[] system`},
 		{"cyclonedx", cyclone, `cyclonedx 1.6 root=acme/app[MIT free] authored
 @acme/left-pad 1.3.0 (pkg:npm/%40acme/left-pad@1.3.0)[MIT free][Apache License free] supplied hashed related
 part[MIT AND ISC] related

@@ -15,6 +15,8 @@
 //     pass. An empty list under all() is an error, where CEL says true.
 //   - A threshold counts distinct principals with distinct keys, never signatures.
 //   - A time that cannot be read, or that lies in the future, is no time.
+//   - A licence that nobody states, or that is not on SPDX's list, is not allowed; an SBOM
+//     that lists less does not hide what another lists.
 //
 // It verifies no signature and parses no attestation; its facts come from package attest.
 package policy

@@ -99,7 +99,8 @@ func (r *billReader) spdxPackage(p map[string]any) component {
 	c := component{
 		name:    r.text(p, "name"),
 		version: r.text(p, "versionInfo"),
-		system:  r.text(p, "primaryPackagePurpose") == "OPERATING-SYSTEM",
+		// The specification writes a dash, its JSON schema an underscore.
+		system: strings.ReplaceAll(r.text(p, "primaryPackagePurpose"), "_", "-") == "OPERATING-SYSTEM",
 	}
 	if c.name == "" {
 		r.fail("has no name")

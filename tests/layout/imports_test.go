@@ -35,6 +35,8 @@ func libraries() []reserved {
 		{"github.com/labstack/echo", []string{"server"}},
 		{"oras.land/oras-go", []string{"promote", "cmd"}},
 		{"github.com/spf13/cobra", []string{"cmd"}},
+		{"github.com/github/go-spdx/v2/spdxexp/spdxlicenses", []string{"promote/policy"}}, // what SPDX lists
+		{"github.com/package-url/packageurl-go", []string{"promote"}},
 	}
 }
 
