@@ -12,32 +12,32 @@ import (
 	"github.com/package-url/packageurl-go"
 )
 
-// billFormat is a format of software bills of materials.
-type billFormat string
+// SBOMFormat is a format of software bills of materials.
+type SBOMFormat string
 
 // The formats that are read, as a policy names them.
 const (
-	formatSPDX      billFormat = "spdx"
-	formatCycloneDX billFormat = "cyclonedx"
+	FormatSPDX      SBOMFormat = "spdx"
+	FormatCycloneDX SBOMFormat = "cyclonedx"
 )
 
 // billTypes are the predicate types of each format: the plain one that tools write, and
 // those that name a version, which are as many as there are versions that are read.
-func billTypes(formats ...billFormat) []string {
+func billTypes(formats ...SBOMFormat) []string {
+	plain := map[SBOMFormat]string{FormatSPDX: "https://spdx.dev/Document", FormatCycloneDX: "https://cyclonedx.org/bom"}
 	var types []string
 	for _, format := range formats {
-		plain := map[billFormat]string{formatSPDX: "https://spdx.dev/Document", formatCycloneDX: "https://cyclonedx.org/bom"}[format]
-		types = append(types, plain)
+		types = append(types, plain[format])
 		for _, version := range billVersions(format) {
-			types = append(types, plain+"/v"+version)
+			types = append(types, plain[format]+"/v"+version)
 		}
 	}
 	return types
 }
 
 // billVersions are the versions of a format that are read.
-func billVersions(format billFormat) []string {
-	if format == formatSPDX {
+func billVersions(format SBOMFormat) []string {
+	if format == FormatSPDX {
 		return []string{"2.2", "2.3"}
 	}
 	return []string{"1.2", "1.3", "1.4", "1.5", "1.6"}
@@ -47,7 +47,7 @@ func billVersions(format billFormat) []string {
 // one strict parse of the statement. The models of spdx/tools-golang and cyclonedx-go
 // decode without complaint what is no SBOM at all, so that nothing would be gained by them.
 type bill struct {
-	format  billFormat
+	format  SBOMFormat
 	version string
 	// root is what the SBOM describes, where it says so of one thing alone; packages are
 	// all the others. Files are not packages.
@@ -126,7 +126,7 @@ func readBill(predicateType string, predicate map[string]any) (*bill, error) {
 		return nil, err
 	}
 	// A type that is none of the known ones is somebody's own and says nothing.
-	for _, format := range []billFormat{formatSPDX, formatCycloneDX} {
+	for _, format := range []SBOMFormat{FormatSPDX, FormatCycloneDX} {
 		types := billTypes(format)
 		if i := slices.Index(types, predicateType); i >= 0 && (format != b.format || i > 0 && predicateType != types[0]+"/v"+b.version) {
 			return nil, fmt.Errorf("it holds %s %s under the type %s", b.format, b.version, predicateType)

@@ -294,7 +294,7 @@ func FuzzBill(f *testing.F) {
 		if err := json.Unmarshal([]byte(text), &loose); err != nil {
 			t.Fatal(err)
 		}
-		if have := len(b.packages); b.format == formatSPDX && have != len(loose.Packages) && have != len(loose.Packages)-1 {
+		if have := len(b.packages); b.format == FormatSPDX && have != len(loose.Packages) && have != len(loose.Packages)-1 {
 			t.Fatalf("%d of %d packages", have, len(loose.Packages))
 		}
 	})

@@ -13,10 +13,10 @@ func readCycloneDX(doc map[string]any) (*bill, error) {
 		return nil, fmt.Errorf("it has the bomFormat %s, want CycloneDX", plain(fmt.Sprint(doc["bomFormat"])))
 	}
 	version := r.text(doc, "specVersion")
-	if !slices.Contains(billVersions(formatCycloneDX), version) {
+	if !slices.Contains(billVersions(FormatCycloneDX), version) {
 		return nil, fmt.Errorf("it has the specVersion %s, CycloneDX 1.2 to 1.6 are read", plain(fmt.Sprint(doc["specVersion"])))
 	}
-	b := &bill{format: formatCycloneDX, version: version}
+	b := &bill{format: FormatCycloneDX, version: version}
 	metadata := r.object(doc, "metadata")
 	b.authored = r.text(metadata, "timestamp") != "" && (metadata["tools"] != nil || metadata["authors"] != nil ||
 		metadata["supplier"] != nil || metadata["manufacture"] != nil || metadata["manufacturer"] != nil)

@@ -79,9 +79,11 @@ type Requirement struct {
 	EffectiveUntil string `json:"effectiveUntil,omitempty" yaml:"effectiveUntil"`
 	// Where are CEL conditions that all have to hold of an attestation.
 	Where []string `json:"where,omitempty" yaml:"where"`
-	// SBOM asks for a software bill of materials, Licences for packages whose licences are
-	// allowed. Each implies the predicate types of SPDX and CycloneDX.
-	SBOM     *SBOMSpec     `json:"sbom,omitempty" yaml:"sbom"`
+	// SBOM asks for a software bill of materials. It implies the predicate types of SPDX and
+	// CycloneDX.
+	SBOM *SBOMSpec `json:"sbom,omitempty" yaml:"sbom"`
+	// Licences asks for SBOMs all of whose packages are under licences that are allowed. It
+	// implies the same predicate types.
 	Licences *LicencesSpec `json:"licences,omitempty" yaml:"licences"`
 	// WhereAll are CEL conditions over attestations, the list of those that satisfy the
 	// rest of the requirement. A requirement that has neither predicateTypes nor from looks

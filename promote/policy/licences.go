@@ -56,13 +56,14 @@ type LicenceException struct {
 	// Licences are allowed there even if they are denied. NOASSERTION stands for none
 	// stated, and text that is no licence of SPDX's for just that text.
 	Licences []string `json:"licences" yaml:"licences"`
-	Reason   string   `json:"reason" yaml:"reason"`
+	// Reason says why, for whoever reads the policy.
+	Reason string `json:"reason" yaml:"reason"`
 }
 
 // licences checks and compiles the licences of a requirement.
 func (l *loader) licences(path string, r *Requirement) check {
 	if r.SBOM == nil { // which implies those of its formats
-		l.implied(path, r, billTypes(formatSPDX, formatCycloneDX)...)
+		l.implied(path, r, billTypes(FormatSPDX, FormatCycloneDX)...)
 	}
 	path, spec := path+".licences", r.Licences
 	c := &licencesCheck{versions: versions()}

@@ -153,6 +153,7 @@ func TestStatedLicences(t *testing.T) {
 		{"root let pass", mit + ", unknownRoot: allow", typeSPDX, rooted(spdxUnder("MIT"), `"licenseDeclared": "NOASSERTION"`), ""},
 		{"root let pass, package not", mit + ", unknownRoot: allow", typeSPDX, rooted(spdxUnder("NOASSERTION"), `"licenseDeclared": "NOASSERTION"`), "x 1 (pkg:npm/x@1): no licence is stated"},
 		{"known root not let pass", mit + ", unknownRoot: allow", typeSPDX, rooted(spdxUnder("MIT"), `"licenseDeclared": "WTFPL"`), "acme/app: WTFPL is not allowed"},
+		{"root let pass, a package of the same not", mit + ", unknownRoot: allow", typeSPDX, rooted(spdxUnder("LicenseRef-acme"), `"licenseDeclared": "LicenseRef-acme"`), "x 1 (pkg:npm/x@1): LicenseRef-acme is defined by the SBOM alone"},
 		{"system", mit, typeCycloneDX, strings.Replace(cycloneDoc(`{"name": "debian"}`, `{"name": "x", "licenses": [{"license": {"id": "MIT"}}]}`), "library", "operating-system", 1), "debian: no licence is stated"},
 		{"system let pass", mit + ", unknownRoot: allow", typeCycloneDX, strings.Replace(cycloneDoc(`{"name": "debian"}`, `{"name": "x", "licenses": [{"license": {"id": "MIT"}}]}`), "library", "operating-system", 1), ""},
 		{"nothing but a root", mit, typeSPDX, spdxDoc(), "lists no package besides what it describes"},
@@ -249,7 +250,7 @@ func TestLicencesOfEverySBOM(t *testing.T) {
 	refused("bad of one who is not asked", "", "", good, s.attest("b", typeSPDX, spdxUnder("WTFPL")))
 	refused("bad about another", "", "", good, s.attestOn(arm64.Digest, "a", typeSPDX, spdxUnder("WTFPL")))
 	refused("too few signers", "from: {authorities: [a, b], threshold: 2}, ", "1 of 2 distinct signers", good)
-	refused("nothing", "", "no attestation https://spdx.dev/Document or ")
+	refused("nothing", "", "no attestation https://spdx.dev/Document or https://cyclonedx.org/bom by a")
 
 	each := load(t, s.keys, asking("scope: each, licences: {allow: [MIT]}"))
 	f := s.facts(each, s.attestOn(amd64.Digest, "a", typeSPDX, spdxUnder("MIT")), s.attestOn(arm64.Digest, "a", typeSPDX, spdxUnder("MIT AND GPL-3.0-only")))
@@ -345,7 +346,7 @@ func TestLargeSBOM(t *testing.T) {
 		f.Evidence = []attest.Evidence{largeBill(50_000, licence)}
 		start := time.Now()
 		v := p.Evaluate(f)
-		if took := time.Since(start); took > 5*time.Second {
+		if took := time.Since(start); took > 30*time.Second { // a second at most, but for slow machines and -race
 			t.Errorf("%s: took %s", name, took)
 		}
 		if v.Allowed == (name == "refused") {

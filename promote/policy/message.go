@@ -44,7 +44,7 @@ func (r *rule) praise(f finding) string {
 
 func (r *rule) complaint(f finding) string {
 	text := about(f.target)
-	wanted := strings.Join(r.PredicateTypes, " or ")
+	wanted := strings.Join(briefTypes(r.PredicateTypes), " or ")
 	switch have := distinct(f.signers()); {
 	case r.overAll && f.claims == 0:
 		text += "nothing that an authority of the policy signed is attached"
@@ -64,6 +64,13 @@ func (r *rule) complaint(f finding) string {
 		text += ": " + limited(f.reasons, "; ")
 	}
 	return text
+}
+
+// briefTypes leaves out the versions of a type that is listed without one.
+func briefTypes(types []string) []string {
+	return slices.DeleteFunc(slices.Clone(types), func(t string) bool {
+		return slices.ContainsFunc(types, func(other string) bool { return strings.HasPrefix(t, other+"/") })
+	})
 }
 
 func about(target Platform) string {

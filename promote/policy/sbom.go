@@ -17,7 +17,7 @@ import (
 type SBOMSpec struct {
 	// Formats are those that are taken: spdx (2.2 and 2.3) and cyclonedx (1.2 to 1.6), both
 	// in JSON. Both by default.
-	Formats []string `json:"formats" yaml:"formats"`
+	Formats []SBOMFormat `json:"formats" yaml:"formats"`
 	// MinPackages is how many packages there have to be. 1 by default, and the least.
 	MinPackages int `json:"minPackages" yaml:"minPackages"`
 	// RequireVersions asks for a version of every package. True by default.
@@ -55,7 +55,7 @@ type sbomElement struct {
 func (l *loader) sbom(path string, r *Requirement) check {
 	at, spec := path+".sbom", r.SBOM
 	if !l.has(at + ".formats") {
-		spec.Formats = []string{string(formatSPDX), string(formatCycloneDX)}
+		spec.Formats = []SBOMFormat{FormatSPDX, FormatCycloneDX}
 	}
 	if !l.has(at + ".minPackages") {
 		spec.MinPackages = 1
@@ -69,18 +69,15 @@ func (l *loader) sbom(path string, r *Requirement) check {
 	if len(spec.Formats) == 0 {
 		l.add(at+".formats", "is empty: leave it out for all formats")
 	}
-	var formats []billFormat
-	for i, name := range spec.Formats {
-		switch format := billFormat(name); {
-		case format != formatSPDX && format != formatCycloneDX:
-			l.add(fmt.Sprintf("%s.formats[%d]", at, i), "is %q, want spdx or cyclonedx", name)
-		case slices.Contains(formats, format):
-			l.add(fmt.Sprintf("%s.formats[%d]", at, i), "%q stands there twice", name)
-		default:
-			formats = append(formats, format)
+	for i, format := range spec.Formats {
+		switch at := fmt.Sprintf("%s.formats[%d]", at, i); {
+		case format != FormatSPDX && format != FormatCycloneDX:
+			l.add(at, "is %q, want spdx or cyclonedx", format)
+		case slices.Contains(spec.Formats[:i], format):
+			l.add(at, "%q stands there twice", format)
 		}
 	}
-	l.implied(path, r, billTypes(formats...)...)
+	l.implied(path, r, billTypes(spec.Formats...)...)
 	c := &sbomCheck{SBOMSpec: *spec}
 	for _, element := range []struct {
 		asked bool
@@ -113,8 +110,8 @@ func (s *sbomCheck) holds(t *trial, claim claim) string {
 	switch {
 	case err != nil:
 		return err.Error()
-	case !slices.Contains(s.Formats, string(b.format)):
-		return fmt.Sprintf("it is %s, want %s", b.format, strings.Join(s.Formats, " or "))
+	case !slices.Contains(s.Formats, b.format):
+		return fmt.Sprintf("it is %s, want %s", b.format, s.Formats[0])
 	case b.empty():
 		return "it lists no package besides what it describes"
 	case len(b.packages) < s.MinPackages:

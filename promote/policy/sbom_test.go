@@ -50,7 +50,7 @@ func TestSBOM(t *testing.T) {
 		{"CycloneDX", "sbom: {}", typeCycloneDX, fullCycloneDX(), true, "by a"},
 		{"CycloneDX, all that can be asked", all, typeCycloneDX, fullCycloneDX(), true, "by a"},
 		{"CycloneDX under its version", all, typeCycloneDX + "/v1.6", fullCycloneDX(), true, "by a"},
-		{"type that is not known", "sbom: {}", typeSPDX + "/v2.9", fullSPDX(), false, "no attestation https://spdx.dev/Document"},
+		{"type that is not known", "sbom: {}", typeSPDX + "/v2.9", fullSPDX(), false, "no attestation https://spdx.dev/Document or https://cyclonedx.org/bom by a"},
 		{"type of another", "sbom: {}", "https://spdx.dev/Documents", fullSPDX(), false, "no attestation https://spdx.dev/Document"},
 		{"a type of one's own", `sbom: {}, predicateTypes: ["https://example.com/sbom"]`, "https://example.com/sbom", fullSPDX(), true, "by a"},
 

@@ -18,13 +18,13 @@ func readSPDX(doc map[string]any) (*bill, error) {
 	r := &billReader{}
 	r.at("the document", -1)
 	version, ok := strings.CutPrefix(r.text(doc, "spdxVersion"), "SPDX-")
-	if !ok || !slices.Contains(billVersions(formatSPDX), version) {
+	if !ok || !slices.Contains(billVersions(FormatSPDX), version) {
 		return nil, fmt.Errorf("it has the spdxVersion %s, SPDX-2.2 and SPDX-2.3 are read", plain(fmt.Sprint(doc["spdxVersion"])))
 	}
 	if r.text(doc, "SPDXID") != spdxDocument {
 		r.fail("has an SPDXID other than %s", spdxDocument)
 	}
-	b := &bill{format: formatSPDX, version: version}
+	b := &bill{format: FormatSPDX, version: version}
 	creation := r.object(doc, "creationInfo")
 	b.authored = len(r.texts(creation, "creators")) > 0 && r.text(creation, "created") != ""
 

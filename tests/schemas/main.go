@@ -73,6 +73,8 @@ func required() map[string][]string {
 		"Requirement":    {"name"},
 		"ExceptionsSpec": {"from", "rules"},
 		"FreezeSpec":     {"name"},
+
+		"LicenceException": {"purl", "licences", "reason"},
 	}
 }
 
@@ -95,6 +97,10 @@ func special(t reflect.Type) *jsonschema.Schema {
 		return one(policy.Enforce, policy.Warn, policy.Off)
 	case reflect.TypeFor[policy.Scope]():
 		return one(policy.ScopeIndex, policy.ScopeEach)
+	case reflect.TypeFor[policy.SBOMFormat]():
+		return one(policy.FormatSPDX, policy.FormatCycloneDX)
+	case reflect.TypeFor[policy.Unknown]():
+		return one(policy.UnknownRefuse, policy.UnknownAllow)
 	case reflect.TypeFor[policy.Carry]():
 		list := uint64(1)
 		return &jsonschema.Schema{OneOf: []*jsonschema.Schema{
