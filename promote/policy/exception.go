@@ -320,9 +320,10 @@ func (t *trial) use(x *exception) {
 // purl has none, and whatever its qualifiers where the purl has none.
 func covers(pattern packageurl.PackageURL, text string) bool {
 	p, err := packageurl.FromString(text)
-	if err != nil {
-		return false
-	}
+	return err == nil && coversURL(pattern, p)
+}
+
+func coversURL(pattern, p packageurl.PackageURL) bool {
 	if pattern.Type != p.Type || pattern.Namespace != p.Namespace || pattern.Name != p.Name {
 		return false
 	}
