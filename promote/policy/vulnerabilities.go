@@ -4,8 +4,11 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+
+	"go.yaml.in/yaml/v3"
 )
 
 // VulnerabilitySpec is a check of vulnerability scans: how many findings an artifact may
@@ -15,7 +18,7 @@ type VulnerabilitySpec struct {
 	// negligible, unknown. A severity that is left out is not limited, but where unknown is
 	// left out, findings of unknown severity count as critical. One vulnerability in two
 	// packages is two findings.
-	Max map[string]int `json:"max,omitempty" yaml:"max"`
+	Max map[string]Budget `json:"max,omitempty" yaml:"max"`
 	// MaxDatabaseAge is how old the scanner's database may be by now, as a Go duration;
 	// empty for no limit.
 	MaxDatabaseAge string `json:"maxDatabaseAge,omitempty" yaml:"maxDatabaseAge"`
@@ -25,6 +28,19 @@ type VulnerabilitySpec struct {
 	// VEX says whose VEX takes findings out. Nobody's by default: what a scanner has
 	// suppressed and still lists counts.
 	VEX *VEXSpec `json:"vex,omitempty" yaml:"vex"`
+}
+
+// Budget is a number of findings. YAML alone would cut 0.9 to 0.
+type Budget int
+
+// UnmarshalYAML implements yaml.Unmarshaler. A type error is how yaml keeps on reading.
+func (b *Budget) UnmarshalYAML(node *yaml.Node) error {
+	number, err := strconv.Atoi(node.Value)
+	if node.Tag != "!!int" || err != nil {
+		return &yaml.TypeError{Errors: []string{fmt.Sprintf("line %d: %q is no number of findings", node.Line, node.Value)}}
+	}
+	*b = Budget(number)
+	return nil
 }
 
 // vulnerabilityCheck is the compiled check.
@@ -75,7 +91,7 @@ func (c vulnerabilityCheck) holds(t *trial, scanned claim) string {
 	counted := c.count(s)
 	for _, severity := range severities() {
 		limit, limited := c.Max[string(severity)]
-		if !limited || len(counted[severity]) <= limit {
+		if !limited || len(counted[severity]) <= int(limit) {
 			continue
 		}
 		if c.vex != nil && book == nil {
@@ -83,8 +99,8 @@ func (c vulnerabilityCheck) holds(t *trial, scanned claim) string {
 				return err.Error()
 			}
 		}
-		if left := c.remaining(t, book, counted[severity]); len(left) > limit {
-			over = append(over, c.excess(severity, limit, left))
+		if left := c.remaining(t, book, counted[severity]); len(left) > int(limit) {
+			over = append(over, c.excess(severity, int(limit), left))
 		}
 	}
 	if len(over) > 0 {
