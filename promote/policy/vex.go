@@ -1,10 +1,10 @@
 package policy
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -164,20 +164,25 @@ func (b *vexBook) enter(f Facts, e attest.Evidence, signers []attest.Signer, sta
 	}
 }
 
-// judge says whether VEX takes a finding out: the statements that do it, else why those
-// that are about it do not. Of each author the newest statements count, and all of them
+// judge says whether VEX takes a finding out: the statements that do it, else, where tell is
+// set, why those that are about it do not. Of each author the newest statements count, and all of them
 // where it is not known which is the newest, as of scans (groups). One author's word is
 // enough, unless another listed one says otherwise that it is affected, and not earlier.
-func (b *vexBook) judge(v *vulnerability) (by []*vexStatement, reasons []string) {
-	related := slices.Concat(b.by[v.id], b.sweeping)
+func (b *vexBook) judge(v *vulnerability, tell bool) (by []*vexStatement, reasons []string) {
+	related := b.by[v.id]
+	if len(b.sweeping) > 0 {
+		related = slices.Concat(related, b.sweeping)
+	}
 	if len(related) == 0 {
 		return nil, b.others[v.id]
 	}
 	part := newPart(v.purl)
 	var open []*vexStatement // that say it is not taken out
 	for _, author := range b.Authorities {
-		current, misses := currentVEX(related, author, part)
-		reasons = append(reasons, misses...)
+		current := currentVEX(related, author, part)
+		if tell {
+			reasons = append(reasons, missedVEX(related, author, part)...)
+		}
 		good := len(current) > 0
 		for _, s := range current {
 			reason := b.unfit(s)
@@ -205,24 +210,32 @@ func (b *vexBook) judge(v *vulnerability) (by []*vexStatement, reasons []string)
 	return nil, slices.Concat(reasons, b.others[v.id])
 }
 
-// currentVEX are the statements of one author that count for a part of the artifact, and
-// why others that would help are not about it. A statement that opens a finding counts
-// unless it is about something else for certain, any other only if it is about this.
-func currentVEX(related []*vexStatement, author string, part part) (current []*vexStatement, misses []string) {
+// currentVEX are the statements of one author that count for a part of the artifact. One
+// that opens a finding counts unless it is about something else for certain, any other only
+// if it is about this.
+func currentVEX(related []*vexStatement, author string, part part) []*vexStatement {
 	var mine []*vexStatement
 	for _, s := range related {
 		if s.signer.Authority != author {
 			continue
 		}
-		miss, certain := s.misses(part)
-		switch {
-		case miss == "" || s.opens() && !certain:
+		if about := s.about(part); about == aboutIt || about == aboutAnything && s.opens() {
 			mine = append(mine, s)
-		case !s.opens():
-			misses = append(misses, fmt.Sprintf("VEX by %s does not count: %s", author, miss))
 		}
 	}
-	return newest(mine, func(s *vexStatement) (time.Time, error) { return s.when, s.undone }), misses
+	return newest(mine, func(s *vexStatement) (time.Time, error) { return s.when, s.undone })
+}
+
+// missedVEX says why statements of an author that would help are not about the part.
+func missedVEX(related []*vexStatement, author string, part part) []string {
+	var reasons []string
+	for _, s := range related {
+		if s.signer.Authority != author || s.opens() || s.about(part) == aboutIt {
+			continue
+		}
+		reasons = append(reasons, fmt.Sprintf("VEX by %s does not count: %s", author, s.miss(part)))
+	}
+	return reasons
 }
 
 // unfit says why a statement that is about the finding does not take it out.
@@ -285,24 +298,40 @@ func newPart(text string) part {
 	return part{&purl}
 }
 
-// misses says why a statement is not about a part of the artifact, and whether that is
-// certain; empty where it is about it.
-func (s *vexStatement) misses(p part) (reason string, certain bool) {
-	if s.whole || s.unreadable != nil {
-		return "", true
+// relation is whether a statement is about a part of the artifact.
+type relation int
+
+const (
+	aboutElse     relation = iota // it is about something else
+	aboutAnything                 // what it is about cannot be told
+	aboutIt
+)
+
+func (s *vexStatement) about(p part) relation {
+	switch {
+	case s.whole || s.unreadable != nil:
+		return aboutIt
+	case p.purl != nil && len(s.parts) > 0 && slices.ContainsFunc(s.parts[partKey(*p.purl)], func(pattern packageurl.PackageURL) bool { return coversURL(pattern, *p.purl) }):
+		return aboutIt
+	case s.unnamed || s.opaque || len(s.parts) > 0 && p.purl == nil:
+		return aboutAnything
 	}
-	if p.purl != nil && slices.ContainsFunc(s.parts[partKey(*p.purl)], func(pattern packageurl.PackageURL) bool { return coversURL(pattern, *p.purl) }) {
-		return "", true
-	}
+	return aboutElse
+}
+
+// miss says why a statement is not about a part.
+func (s *vexStatement) miss(p part) string {
 	switch {
 	case s.unnamed:
-		return "it names no product by the digest", false
+		return "it names no product by the digest"
 	case len(s.parts) > 0 && p.purl == nil:
-		return "it is about a component, and the scan gives no package URL", false
+		return "it is about a component, and the scan gives no package URL"
 	case s.opaque:
-		return "it names a component by no package URL", false
+		return "it names a component by no package URL"
 	case len(s.parts) > 0:
-		return "it is about another component", true
+		return "it is about another component"
+	case len(s.others) > 0:
+		return strings.TrimSuffix("it is about another product, "+s.others[0], ", ")
 	}
-	return "it is about another product, " + cmp.Or(slices.Concat(s.others, []string{""})[0], "of another digest"), true
+	return "it is about no product"
 }

@@ -67,7 +67,7 @@ func TestVEX(t *testing.T) {
 		{"product without a digest", []attest.Evidence{s.vexBy("b", purl(`"pkg:oci/app?tag=1.0"`)...)}, false, miss + "it names no product by the digest"},
 		{"product of a version", []attest.Evidence{s.vexBy("b", purl(`"pkg:golang/acme.example/app@v1.0.0"`)...)}, false, miss + "it names no product by the digest"},
 		{"digest by another algorithm", []attest.Evidence{s.vexBy("b", vexProduct, `{"hashes":{"sha-512":"`+root.Encoded()+`"}}`)}, false, miss + "it names no product by the digest"},
-		{"no products", []attest.Evidence{s.vexBy("b", vexStatements+"products", `[]`)}, false, miss + "it is about another product"},
+		{"no products", []attest.Evidence{s.vexBy("b", vexStatements+"products", `[]`)}, false, miss + "it is about no product"},
 		{"product is the subject", []attest.Evidence{s.vexBy("b", vexStatements+"products", `-`)}, true, ""},
 		{"product by a package URL", []attest.Evidence{s.vexBy("b", purl(`"pkg:oci/app@`+root.String()+`?repository_url=x.example/app"`)...)}, true, ""},
 		{"product by a reference", []attest.Evidence{s.vexBy("b", purl(`"x.example/acme/app@`+root.String()+`"`)...)}, true, ""},

@@ -100,7 +100,7 @@ func (c vulnerabilityCheck) holds(t *trial, scanned claim) string {
 			}
 		}
 		if left := c.remaining(t, book, counted[severity]); len(left) > int(limit) {
-			over = append(over, c.excess(severity, int(limit), left))
+			over = append(over, c.excess(severity, int(limit), left, book))
 		}
 	}
 	if len(over) > 0 {
@@ -142,25 +142,18 @@ func (c vulnerabilityCheck) count(s *scan) map[severity][]*vulnerability {
 	return counted
 }
 
-// openFinding is a finding that neither VEX nor an exception takes out.
-type openFinding struct {
-	*vulnerability
-	reasons []string // why the VEX about it does not
-}
-
-func (c vulnerabilityCheck) remaining(t *trial, book *vexBook, found []*vulnerability) []openFinding {
-	var left []openFinding
+// remaining are the findings that neither VEX nor an exception takes out.
+func (c vulnerabilityCheck) remaining(t *trial, book *vexBook, found []*vulnerability) []*vulnerability {
+	var left []*vulnerability
 	for _, v := range found {
-		open := openFinding{vulnerability: v}
 		if book != nil {
-			var by []*vexStatement
-			if by, open.reasons = book.judge(v); by != nil {
+			if by, _ := book.judge(v, false); by != nil {
 				t.countVEX(by)
 				continue
 			}
 		}
 		if !t.excepted(v.id, v.purl) {
-			left = append(left, open)
+			left = append(left, v)
 		}
 	}
 	return left
@@ -176,16 +169,20 @@ func (t *trial) countVEX(statements []*vexStatement) {
 	}
 }
 
-// excess tells of the findings over a budget, the first of them by name.
-func (c vulnerabilityCheck) excess(charged severity, limit int, left []openFinding) string {
+// excess tells of the findings over a budget: of the first by name, and why VEX about them
+// does not take them out.
+func (c vulnerabilityCheck) excess(charged severity, limit int, left []*vulnerability, book *vexBook) string {
 	var names []string
-	for _, open := range left[:min(len(left), maxReasons)] {
-		text := fmt.Sprintf("%s (%s)", printable(open.id), open.details())
-		if open.severity != charged {
-			text = fmt.Sprintf("%s (%s, counted as %s)", printable(open.id), open.details(), charged)
+	for _, v := range left[:min(len(left), maxReasons)] {
+		details := v.details()
+		if v.severity != charged {
+			details += ", counted as " + string(charged)
 		}
-		if len(open.reasons) > 0 {
-			text += ": " + limited(open.reasons, ", ")
+		text := fmt.Sprintf("%s (%s)", printable(v.id), details)
+		if book != nil {
+			if _, reasons := book.judge(v, true); len(reasons) > 0 {
+				text += ": " + limited(reasons, ", ")
+			}
 		}
 		names = append(names, text)
 	}
