@@ -83,9 +83,10 @@ type Requirement struct {
 	// rest of the requirement. A requirement that has neither predicateTypes nor from looks
 	// at everything that an authority of the policy signed about the artifact.
 	WhereAll []string `json:"whereAll,omitempty" yaml:"whereAll"`
-	// Typed checks. Each implies the predicate types that it reads.
+	// Vulnerabilities asks for a scan within limits. It implies the predicate types of scans.
 	Vulnerabilities *VulnerabilitySpec `json:"vulnerabilities,omitempty" yaml:"vulnerabilities"`
-	Tests           *TestSpec          `json:"tests,omitempty" yaml:"tests"`
+	// Tests asks for a test result. It implies in-toto's predicate type.
+	Tests *TestSpec `json:"tests,omitempty" yaml:"tests"`
 }
 
 // overAll says whether the requirement is about all verified evidence, whoever signed it.

@@ -15,6 +15,7 @@ import (
 
 // VEXSpec says whose VEX takes a finding out of a scan, and which. Only OpenVEX is read.
 type VEXSpec struct {
+	// Authorities whose VEX counts. The scanner is none of them unless it is listed.
 	Authorities []string `json:"authorities" yaml:"authorities"`
 	// Statuses that take a finding out: not_affected, fixed. Both by default.
 	Statuses []string `json:"statuses" yaml:"statuses"`

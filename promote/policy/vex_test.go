@@ -244,6 +244,12 @@ func TestVEXWithinBudgets(t *testing.T) {
 	if v := p.Evaluate(s.facts(vex, s.scanned("scan-trivy.json"))); !v.Allowed || len(v.Rules[0].Evidence) != 1 {
 		t.Errorf("VEX was used though it was not needed: %+v", v.Rules[0])
 	}
+	// What VEX took out of a scan that fails all the same is no evidence for another scan.
+	p = load(t, keys, strings.Replace(scannedBy("max: {critical: 0}, vex: {authorities: [b]}", ""), "[a]", "[a, c]", 1))
+	clean := s.signed("clean", typeScanInTotoV02, predicateOf(t, "scan-intoto-v0.2.json", "scanner/result", "[]"), "c")
+	if v := p.Evaluate(s.facts(vex, s.scanned("scan-trivy.json"), clean)); !v.Allowed || len(v.Rules[0].Evidence) != 1 {
+		t.Errorf("evidence %+v", v.Rules[0])
+	}
 	// A scan without packages is covered only by VEX about the artifact as a whole.
 	p = load(t, keys, scannedBy("max: {high: 0}, vex: {authorities: [b]}", ""))
 	name := []string{vexStatements + "vulnerability", `{"name":"CVE-2024-6119"}`}

@@ -58,6 +58,8 @@ func TestVulnerabilityBudgets(t *testing.T) {
 		{"grype unfixed left out", "max: {negligible: 0}, ignoreUnfixed: true", grype, nil, true, ""},
 		{"grype does not say", "max: {negligible: 0}, ignoreUnfixed: true", grype, []string{"scanner/result/matches/2/vulnerability/fix/state", `"unknown"`}, false, "1 negligible"},
 		{"in-toto does not say", "max: {high: 0}, ignoreUnfixed: true", intoto, nil, false, "1 high"},
+		{"unfixed at one place", "max: {low: 0}, ignoreUnfixed: true", trivy, []string{"scanner/result/Results/0/Vulnerabilities", `[
+			{"VulnerabilityID":"CVE-1","PkgName":"p","Severity":"LOW","Status":"fixed","FixedVersion":"2"},{"VulnerabilityID":"CVE-1","PkgName":"p","Severity":"LOW","Status":"affected"}]`}, false, "1 low (at most 0): CVE-1 (low, p, fixed in 2)"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

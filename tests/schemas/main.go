@@ -73,6 +73,9 @@ func required() map[string][]string {
 		"Requirement":    {"name"},
 		"ExceptionsSpec": {"from", "rules"},
 		"FreezeSpec":     {"name"},
+		"VEXSpec":        {"authorities"},
+
+		"VulnerabilitySpec": {"max"},
 	}
 }
 
