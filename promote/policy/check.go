@@ -1,5 +1,11 @@
 package policy
 
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
 // check is a typed condition of a requirement: what everybody asks of a kind of evidence,
 // and should not have to write in CEL. Each stands in a file of its own, with the part of
 // the document that configures it. Checks are immutable and safe for concurrent use.
@@ -25,6 +31,14 @@ type everyCheck interface {
 	vetoes(t *trial, c claim) string
 }
 
+// scopedCheck is a check of evidence that belongs to one decision alone.
+type scopedCheck interface {
+	check
+	// elsewhere says which other decision a claim is about; empty where it is about this
+	// one, or that cannot be told. Such a claim is passed over, and replaces none.
+	elsewhere(t *trial, c claim) string
+}
+
 // checks compiles the typed checks of a requirement. One that implies predicate types fills
 // them in where the requirement names none (implied).
 func (l *loader) checks(path string, r *Requirement) []check {
@@ -35,6 +49,8 @@ func (l *loader) checks(path string, r *Requirement) []check {
 	if r.Licences != nil {
 		checks = append(checks, l.licences(path, r))
 	}
+	checks = append(checks, l.vulnerabilities(path, r)...)
+	checks = append(checks, l.tests(path, r)...)
 	return checks
 }
 
@@ -43,5 +59,14 @@ func (l *loader) checks(path string, r *Requirement) []check {
 func (l *loader) implied(path string, r *Requirement, types ...string) {
 	if !l.has(path + ".predicateTypes") {
 		r.PredicateTypes = append(r.PredicateTypes, types...)
+	}
+}
+
+// reads refuses predicate types that a check cannot read.
+func (l *loader) reads(path, check string, r *Requirement, types ...string) {
+	for i, t := range r.PredicateTypes {
+		if !slices.Contains(types, t) {
+			l.add(fmt.Sprintf("%s.predicateTypes[%d]", path, i), "%q cannot be read by %s, which reads %s", t, check, strings.Join(types, " and "))
+		}
 	}
 }

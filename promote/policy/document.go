@@ -89,11 +89,16 @@ type Requirement struct {
 	// rest of the requirement. A requirement that has neither predicateTypes nor from looks
 	// at everything that an authority of the policy signed about the artifact.
 	WhereAll []string `json:"whereAll,omitempty" yaml:"whereAll"`
+	// Vulnerabilities asks for a scan within limits. It implies the predicate types of scans.
+	Vulnerabilities *VulnerabilitySpec `json:"vulnerabilities,omitempty" yaml:"vulnerabilities"`
+	// Tests asks for a test result. It implies in-toto's predicate type.
+	Tests *TestSpec `json:"tests,omitempty" yaml:"tests"`
 }
 
 // overAll says whether the requirement is about all verified evidence, whoever signed it.
 func (r *Requirement) overAll() bool {
-	return len(r.WhereAll) > 0 && len(r.PredicateTypes) == 0 && len(r.From.Authorities) == 0 && r.From.Threshold == 0
+	typed := r.Vulnerabilities != nil || r.Tests != nil
+	return !typed && len(r.WhereAll) > 0 && len(r.PredicateTypes) == 0 && len(r.From.Authorities) == 0 && r.From.Threshold == 0
 }
 
 // Quorum says who has to sign, and how many of them.

@@ -59,6 +59,7 @@ type trial struct {
 	*rule
 	target Platform     // what the rule is being tried on
 	used   []*exception // of those that hold, by this rule
+	beside []Used       // attestations that checks counted beside the claims, VEX say
 }
 
 // evaluate decides the rule. A panic, in a library on input that it did not foresee, is a
@@ -97,6 +98,7 @@ func (t *trial) evaluate() (out Rule) {
 	if when != "" {
 		out.Message += " (" + when + ")"
 	}
+	out.Evidence = append(out.Evidence, t.beside...)
 	out.Exceptions = t.usedExceptions()
 	out.Message += t.usage()
 	if !out.Allowed {
@@ -197,6 +199,8 @@ func (t *trial) examine(target Platform) finding {
 			continue
 		}
 		mine, reason := t.claimsOf(t.Facts, e)
+		mine, other := t.concerned(mine)
+		elsewhere = append(elsewhere, other...)
 		claims = append(claims, mine...)
 		if reason != "" {
 			near = append(near, reason)
@@ -243,6 +247,24 @@ func (t *trial) vetoed(check everyCheck, claims []claim) string {
 	return limited(reasons, "; ")
 }
 
+// concerned leaves out the claims that a check finds to be about another decision.
+func (t *trial) concerned(claims []claim) (mine []claim, elsewhere []string) {
+	for _, c := range claims {
+		reason := ""
+		for _, check := range t.checks {
+			if scoped, ok := check.(scopedCheck); ok && reason == "" {
+				reason = scoped.elsewhere(t, c)
+			}
+		}
+		if reason != "" {
+			elsewhere = append(elsewhere, fmt.Sprintf("%s by %s: %s", short(c.Manifest), c.signer.Authority, reason))
+			continue
+		}
+		mine = append(mine, c)
+	}
+	return mine, elsewhere
+}
+
 // claimsOf takes an attestation apart by the authorities of the rule that signed it. The
 // text names a near miss: an attestation that somebody probably meant for this rule.
 func (r *rule) claimsOf(f Facts, e attest.Evidence) ([]claim, string) {
@@ -252,14 +274,7 @@ func (r *rule) claimsOf(f Facts, e attest.Evidence) ([]claim, string) {
 	case !e.Verified():
 		return nil, fmt.Sprintf("%s is signed by nobody whom the policy knows", short(e.Manifest))
 	}
-	predicate, _ := e.Statement["predicate"].(map[string]any)
-	when, undone := e.SignedAt, error(nil)
-	if when.IsZero() {
-		when, undone = statedTime(kindOf(e.PredicateType), predicate)
-	}
-	if ahead := when.Sub(f.Now); undone == nil && ahead > skew {
-		undone = fmt.Errorf("it is dated %s, which is in the future", when.UTC().Format(time.RFC3339))
-	}
+	when, undone := dated(f, e)
 	var claims []claim
 	for _, s := range e.Signers {
 		if slices.Contains(r.From.Authorities, s.Authority) {
@@ -270,6 +285,23 @@ func (r *rule) claimsOf(f Facts, e attest.Evidence) ([]claim, string) {
 		return nil, fmt.Sprintf("%s is signed by %s, who is not asked here", short(e.Manifest), e.Signers[0].Authority)
 	}
 	return claims, ""
+}
+
+// dated is when an attestation was made: proven, else stated. The error says why there is no
+// time, or why it is none that counts.
+func dated(f Facts, e attest.Evidence) (time.Time, error) {
+	when, undone := e.SignedAt, error(nil)
+	if when.IsZero() {
+		when, undone = statedTime(kindOf(e.PredicateType), e.Predicate())
+	}
+	if undone == nil && when.Sub(f.Now) > skew {
+		undone = inFuture(when)
+	}
+	return when, undone
+}
+
+func inFuture(when time.Time) error {
+	return fmt.Errorf("it is dated %s, which is in the future", when.UTC().Format(time.RFC3339))
 }
 
 // try says why a claim does not hold; empty where it does.

@@ -37,23 +37,24 @@ func (r *rule) groups(claims []claim) []group {
 	}
 	for i := range groups {
 		if groups[i].newest {
-			groups[i].current = newest(groups[i].current)
+			groups[i].current = newest(groups[i].current, func(c claim) (time.Time, error) { return c.when, c.undone })
 		}
 	}
 	return groups
 }
 
-func newest(claims []claim) []claim {
+// newest keeps those of the latest time, and those whose time is not known.
+func newest[T any](all []T, made func(T) (when time.Time, undone error)) []T {
 	var latest time.Time
-	for _, c := range claims {
-		if c.undone == nil && c.when.After(latest) {
-			latest = c.when
+	for _, one := range all {
+		if when, undone := made(one); undone == nil && when.After(latest) {
+			latest = when
 		}
 	}
-	var current []claim
-	for _, c := range claims {
-		if c.undone != nil || c.when.Equal(latest) {
-			current = append(current, c)
+	var current []T
+	for _, one := range all {
+		if when, undone := made(one); undone != nil || when.Equal(latest) {
+			current = append(current, one)
 		}
 	}
 	return current

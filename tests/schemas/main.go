@@ -74,7 +74,9 @@ func required() map[string][]string {
 		"ExceptionsSpec": {"from", "rules"},
 		"FreezeSpec":     {"name"},
 
-		"LicenceException": {"purl", "licences", "reason"},
+		"LicenceException":  {"purl", "licences", "reason"},
+		"VEXSpec":           {"authorities"},
+		"VulnerabilitySpec": {"max"},
 	}
 }
 
