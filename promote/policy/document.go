@@ -83,11 +83,13 @@ type Requirement struct {
 	// rest of the requirement. A requirement that has neither predicateTypes nor from looks
 	// at everything that an authority of the policy signed about the artifact.
 	WhereAll []string `json:"whereAll,omitempty" yaml:"whereAll"`
+	// Layout asks for links by which an in-toto layout holds, and for nothing else.
+	Layout *LayoutSpec `json:"layout,omitempty" yaml:"layout"`
 }
 
 // overAll says whether the requirement is about all verified evidence, whoever signed it.
 func (r *Requirement) overAll() bool {
-	return len(r.WhereAll) > 0 && len(r.PredicateTypes) == 0 && len(r.From.Authorities) == 0 && r.From.Threshold == 0
+	return len(r.WhereAll) > 0 && r.Layout == nil && len(r.PredicateTypes) == 0 && len(r.From.Authorities) == 0 && r.From.Threshold == 0
 }
 
 // Quorum says who has to sign, and how many of them.
