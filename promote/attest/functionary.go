@@ -1,6 +1,7 @@
 package attest
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -13,7 +14,7 @@ import (
 func (e *Evidence) setSigned(env *envelope) error {
 	tree, err := env.tree()
 	if err != nil {
-		return fmt.Errorf("the payload is not strict JSON: %w", err)
+		return fmt.Errorf("the payload is not strict JSON: %w%s", err, lineEndHint(env.payload))
 	}
 	switch t := tree["_type"]; {
 	case t == typeLink:
@@ -31,6 +32,16 @@ func (e *Evidence) setSigned(env *envelope) error {
 	e.Statement = tree
 	e.PredicateType, _ = tree["predicateType"].(string)
 	return nil
+}
+
+// lineEndHint explains what in-toto's command does with --use-dsse where the command that
+// it ran printed something: it writes canonical JSON, in which line ends are not escaped,
+// for JSON, and cannot read that itself either.
+func lineEndHint(payload []byte) string {
+	if !bytes.HasPrefix(payload, []byte(`{"_type":"li`)) || !bytes.ContainsRune(payload, '\n') {
+		return ""
+	}
+	return "; in-toto wrote line ends of its command's output into the envelope as they are, which is no JSON: run it without --use-dsse"
 }
 
 // signedAfterAll looks whether what is labelled as a bare statement is an envelope: the

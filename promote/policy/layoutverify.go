@@ -358,7 +358,7 @@ func (c *layoutCheck) remedy(f Facts, found finding) string {
 		if len(words) > 0 {
 			run = "-- " + strings.Join(words, " ")
 		}
-		commands = append(commands, fmt.Sprintf("in-toto run --use-dsse --name %s --key FUNCTIONARY.key --materials . --products . %s && oras attach --artifact-type %s %s %s.*.link:%s",
+		commands = append(commands, fmt.Sprintf("in-toto run --name %s --key FUNCTIONARY.key --materials . --products . %s && oras attach --artifact-type %s %s %s.*.link:%s",
 			name, run, attest.MediaTypeLink, quote(named(f, found.target.Digest)), name, attest.MediaTypeLink))
 	}
 	return strings.Join(commands, "\n")
