@@ -52,10 +52,12 @@ type layoutOwner struct {
 	keys []attest.Key
 }
 
-// layoutStep is a step with the fingerprints of the keys that may perform it.
+// layoutStep is a step with the fingerprints of the keys that may perform it, and the
+// positions of the steps that its rules refer to.
 type layoutStep struct {
 	intoto.Step
-	keys map[string]bool
+	keys   map[string]bool
+	refers map[int]bool
 }
 
 // layout checks and inlines the layout of a requirement.

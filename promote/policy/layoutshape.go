@@ -189,7 +189,7 @@ func (c *layoutCheck) functionaries(l *loader, at string, authorities []attest.A
 		keys[id] = read
 	}
 	for _, step := range c.layout.Steps {
-		compiled := layoutStep{Step: step, keys: map[string]bool{}}
+		compiled := layoutStep{Step: step, keys: map[string]bool{}, refers: c.refers(step)}
 		var signers []attest.Signer
 		for _, id := range step.PubKeys {
 			key, ok := keys[id]
@@ -211,6 +211,17 @@ func (c *layoutCheck) functionaries(l *loader, at string, authorities []attest.A
 		c.steps = append(c.steps, compiled)
 	}
 	return true
+}
+
+// refers are the positions of the steps that a step's MATCH rules name.
+func (c *layoutCheck) refers(step intoto.Step) map[int]bool {
+	refers := map[int]bool{}
+	for _, rule := range slices.Concat(step.ExpectedMaterials, step.ExpectedProducts) {
+		if from := rule[len(rule)-1]; strings.EqualFold(rule[0], "match") {
+			refers[slices.IndexFunc(c.layout.Steps, func(s intoto.Step) bool { return s.Name == from })] = true
+		}
+	}
+	return refers
 }
 
 func functionariesWith(key attest.Key, id string, authorities []attest.Authority) []attest.Authority {

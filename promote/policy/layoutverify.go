@@ -2,10 +2,8 @@ package policy
 
 import (
 	"crypto/sha256"
-	"encoding/json"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -15,12 +13,8 @@ import (
 	"sluice.dev/sluice/promote/attest"
 )
 
-// Bounds of one verification.
-const (
-	maxLinks        = 1000    // of the layout's steps, attached to one artifact
-	maxCombinations = 64      // of links that could stand for the steps
-	maxMatching     = 1 << 29 // bytes looked at while matching patterns: about a second
-)
+// maxLinks is how many links of the layout's steps may be attached to one artifact.
+const maxLinks = 5000
 
 var _ soleCheck = (*layoutCheck)(nil)
 
@@ -39,11 +33,11 @@ type account struct {
 
 // examine looks for links that are attached to the target and by which the layout holds.
 //
-// It decides as in-toto does on a folder with one link of each functionary for each step
-// (spec 1.0, section 4.5): enough functionaries, all of whom agree, and links that satisfy
-// the artifact rules. Where a functionary left several links of one step, because a step
-// was repeated, one choice of them has to hold. Beyond in-toto, functionaries are counted
-// by distinct principals with distinct keys, and the last step has to have made the target.
+// It decides as in-toto does on a folder of links (spec 1.0, section 4.5): enough
+// functionaries, and links that satisfy the artifact rules. Where a step was repeated, or
+// links of other builds are attached, one choice of them has to hold. Beyond in-toto,
+// functionaries are counted by distinct principals with distinct keys, and the last step
+// has to have made the target.
 func (c *layoutCheck) examine(t *trial, target Platform) finding {
 	out := finding{target: target}
 	if out.together = c.outdated(t.Now); out.together != "" {
@@ -139,10 +133,19 @@ func stranger(e attest.Evidence) string {
 	return "is signed by no functionary of the layout: " + e.Problem
 }
 
-// accounts groups the links of a step by what they say. One counts if enough functionaries
-// share it, and if nobody who may perform the step says something else; of the last step,
-// if it names the target.
+// accounts groups the links of a step by what they say, and gives those that enough
+// functionaries share. Where several are asked for, nobody who may perform the step may say
+// something else; where one suffices, each may be the one (as in-toto's reference
+// implementation has it). Links of the last step that do not name the target are of other
+// artifacts.
 func (s *layoutStep) accounts(performed []performance, target Platform, last bool) ([]account, string) {
+	if last {
+		named := slices.DeleteFunc(slices.Clone(performed), func(p performance) bool { return !made(p.link, target) })
+		if len(named) == 0 && len(performed) > 0 {
+			return nil, fmt.Sprintf("it is the last, and no product of it is %s: the layout says nothing about this artifact", target.Digest)
+		}
+		performed = named
+	}
 	byArtifacts := map[[32]byte]int{}
 	var all []account
 	everybody := map[string]bool{}
@@ -166,27 +169,26 @@ func (s *layoutStep) accounts(performed []performance, target Platform, last boo
 		}
 		return nil, missing
 	}
+	if s.Threshold == 1 {
+		return all, ""
+	}
 	agreed := slices.DeleteFunc(all, func(a account) bool { return !a.unanimous(everybody, s.Threshold) })
 	if len(agreed) == 0 {
 		return nil, fmt.Sprintf("its functionaries recorded different materials or products: %s", limited(manifestsOf(performed), ", "))
 	}
-	if !last {
-		return agreed, ""
-	}
-	named := slices.DeleteFunc(agreed, func(a account) bool { return !a.made(target) })
-	if len(named) == 0 {
-		return nil, fmt.Sprintf("it is the last, and no product of it is %s: the layout says nothing about this artifact", target.Digest)
-	}
-	return named, ""
+	return agreed, ""
 }
 
-// fingerprintOf tells what links say apart; maps are encoded in the order of their keys.
+// fingerprintOf tells what links say apart.
 func fingerprintOf(link attest.Link) [32]byte {
-	text, err := json.Marshal([]attest.Artifacts{link.Materials, link.Products})
-	if err != nil {
-		panic(err) // strings in maps; a panic is a no
+	h := sha256.New()
+	for _, artifacts := range []attest.Artifacts{link.Materials, link.Products} {
+		fmt.Fprintf(h, "%d\n", len(artifacts))
+		for _, name := range slices.Sorted(maps.Keys(artifacts)) {
+			fmt.Fprintf(h, "%q %q\n", name, artifacts[name]) // fmt prints maps in the order of their keys
+		}
 	}
-	return sha256.Sum256(text)
+	return [32]byte(h.Sum(nil))
 }
 
 func (a account) unanimous(everybody map[string]bool, threshold int) bool {
@@ -201,122 +203,13 @@ func (a account) unanimous(everybody map[string]bool, threshold int) bool {
 
 // made says whether the target is among the products, by its digest under the same
 // algorithm.
-func (a account) made(target Platform) bool {
-	for _, digests := range a.link.Products {
+func made(link attest.Link, target Platform) bool {
+	for _, digests := range link.Products {
 		if digests[target.Digest.Algorithm().String()] == target.Digest.Encoded() {
 			return true
 		}
 	}
 	return false
-}
-
-// choose tries the combinations of accounts until the artifact rules hold of one.
-func (c *layoutCheck) choose(choices [][]account) ([]account, string) {
-	combinations := 1
-	for _, options := range choices {
-		if combinations *= len(options); combinations > maxCombinations {
-			return nil, fmt.Sprintf("the links of repeated steps can be combined in more than %d ways, which are not all tried", maxCombinations)
-		}
-	}
-	budget := maxMatching
-	var first string
-	for n := range combinations {
-		chosen := make([]account, len(choices))
-		for i, options := range choices {
-			chosen[i] = options[n%len(options)]
-			n /= len(options)
-		}
-		if budget -= c.cost(chosen); budget < 0 {
-			return nil, "matching the layout's patterns with so many artifacts takes too long; record fewer, or use fewer patterns with * inside"
-		}
-		reason := c.broken(chosen)
-		if reason == "" {
-			return chosen, ""
-		}
-		if first == "" {
-			first = reason
-		}
-	}
-	return nil, first
-}
-
-// broken says which artifact rule does not hold; empty where all do. The library gets
-// copies: it writes to what it is given.
-func (c *layoutCheck) broken(chosen []account) string {
-	links := map[string]map[string]intoto.Metadata{}
-	items := make([]any, len(c.steps))
-	for i, account := range chosen {
-		step := c.steps[i].Step
-		items[i] = step
-		links[step.Name] = map[string]intoto.Metadata{}
-		for _, p := range account.performances {
-			links[step.Name][p.signer.KeyID] = &intoto.Metablock{Signed: intoto.Link{
-				Type: "link", Name: step.Name, Command: p.link.Command, Materials: copied(p.link.Materials), Products: copied(p.link.Products),
-			}}
-		}
-	}
-	reduced, err := intoto.ReduceStepsMetadata(c.layout, links)
-	if err == nil {
-		err = intoto.VerifyArtifacts(items, reduced)
-	}
-	if err != nil {
-		return tidied(err)
-	}
-	return ""
-}
-
-func copied(artifacts attest.Artifacts) map[string]intoto.HashObj {
-	out := make(map[string]intoto.HashObj, len(artifacts))
-	for name, digests := range artifacts {
-		out[name] = maps.Clone(digests)
-	}
-	return out
-}
-
-// cost estimates how many bytes matching looks at. A pattern costs its own length with each
-// path, and where something follows a *, that with each place in the path.
-func (c *layoutCheck) cost(chosen []account) int {
-	total := 0
-	for i, account := range chosen {
-		for _, side := range []struct {
-			rules     [][]string
-			artifacts attest.Artifacts
-		}{{c.steps[i].ExpectedMaterials, account.link.Materials}, {c.steps[i].ExpectedProducts, account.link.Products}} {
-			length := 0
-			for name := range side.artifacts {
-				length += len(name)
-			}
-			for _, rule := range side.rules {
-				_, behind, _ := strings.Cut(rule[1], "*")
-				total += len(rule[1])*len(side.artifacts) + len(behind)*length
-				if total > maxMatching {
-					return total
-				}
-			}
-		}
-	}
-	return total
-}
-
-// tidied puts the names that in-toto's library lists in the order of a map into one order,
-// and names a few.
-func tidied(err error) string {
-	text := strings.NewReplacer("artifact verification failed for Step", "the layout does not hold: step", "artifact verification failed for ", "the layout does not hold: ").Replace(err.Error())
-	lists := regexp.MustCompile(`(products|materials|in) \[([^\]]*)\]`)
-	text = lists.ReplaceAllStringFunc(text, func(list string) string {
-		parts := lists.FindStringSubmatch(list)
-		names := strings.Fields(parts[2])
-		slices.Sort(names)
-		for i := range names {
-			names[i] = clipped(names[i])
-		}
-		return parts[1] + " [" + limited(names, " ") + "]"
-	})
-	const most = 1000
-	if len(text) > most {
-		text = strings.ToValidUTF8(text[:most], "") + "…"
-	}
-	return text
 }
 
 // misaligned warns where another command was run than the layout expects. In-toto does not
@@ -358,8 +251,13 @@ func (c *layoutCheck) remedy(f Facts, found finding) string {
 		if len(words) > 0 {
 			run = "-- " + strings.Join(words, " ")
 		}
-		commands = append(commands, fmt.Sprintf("in-toto run --name %s --key FUNCTIONARY.key --materials . --products . %s && oras attach --artifact-type %s %s %s.*.link:%s",
-			name, run, attest.MediaTypeLink, quote(named(f, found.target.Digest)), name, attest.MediaTypeLink))
+		ref := quote(named(f, found.target.Digest))
+		command := fmt.Sprintf("in-toto run --name %s --key FUNCTIONARY.key --materials . --products . %s && oras attach --artifact-type %s %s %s.*.link:%s",
+			name, run, attest.MediaTypeLink, ref, name, attest.MediaTypeLink)
+		if i == len(c.steps)-1 { // its products have to name the artifact
+			command = fmt.Sprintf("oras manifest fetch --output manifest.json %s && %s", ref, command)
+		}
+		commands = append(commands, command)
 	}
 	return strings.Join(commands, "\n")
 }
