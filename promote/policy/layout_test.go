@@ -110,6 +110,14 @@ func TestLayoutRefuses(t *testing.T) {
 			other := with(packaged(), func(l *intoto.Link) { l.Products["app"] = file("other") })
 			return []attest.Evidence{y.performed(p, build(), true, "alice"), y.performed(p, packaged(), true, "bob"), y.performed(p, other, true, "carol")}
 		}, noon, false, "step package of the layout: its functionaries recorded different materials or products"},
+		{"two who agree and one who does not", func(l *intoto.Layout) {
+			two(l)
+			l.Keys[y.keys["mallory"].KeyID] = y.public("mallory")
+			l.Steps[1].PubKeys = append(l.Steps[1].PubKeys, y.keys["mallory"].KeyID)
+		}, func(p *Policy) []attest.Evidence {
+			other := with(packaged(), func(l *intoto.Link) { l.Products["app"] = file("other") })
+			return []attest.Evidence{y.performed(p, build(), true, "alice"), y.performed(p, packaged(), true, "bob", "carol"), y.performed(p, other, true, "mallory")}
+		}, noon, false, "step package of the layout: its functionaries recorded different materials or products"},
 		{"functionaries of whom one suffices", nil, func(p *Policy) []attest.Evidence {
 			other := with(packaged(), func(l *intoto.Link) { l.Products["evil"] = file("other") })
 			return []attest.Evidence{y.performed(p, build(), true, "alice"), y.performed(p, other, true, "carol"), y.performed(p, packaged(), true, "bob")}

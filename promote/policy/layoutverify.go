@@ -172,7 +172,7 @@ func (s *layoutStep) accounts(performed []performance, target Platform, last boo
 	if s.Threshold == 1 {
 		return all, ""
 	}
-	agreed := slices.DeleteFunc(all, func(a account) bool { return !a.unanimous(everybody, s.Threshold) })
+	agreed := slices.DeleteFunc(all, func(a account) bool { return !a.unanimous(everybody) })
 	if len(agreed) == 0 {
 		return nil, fmt.Sprintf("its functionaries recorded different materials or products: %s", limited(manifestsOf(performed), ", "))
 	}
@@ -191,14 +191,13 @@ func fingerprintOf(link attest.Link) [32]byte {
 	return [32]byte(h.Sum(nil))
 }
 
-func (a account) unanimous(everybody map[string]bool, threshold int) bool {
+// unanimous says whether everybody who performed the step says this of it.
+func (a account) unanimous(everybody map[string]bool) bool {
 	mine := map[string]bool{}
-	var signers []attest.Signer
 	for _, p := range a.performances {
 		mine[p.signer.KeyID] = true
-		signers = append(signers, p.signer)
 	}
-	return len(mine) == len(everybody) && distinct(signers) >= threshold
+	return len(mine) == len(everybody)
 }
 
 // made says whether the target is among the products, by its digest under the same
