@@ -73,6 +73,7 @@ func required() map[string][]string {
 		"Requirement":    {"name"},
 		"ExceptionsSpec": {"from", "rules"},
 		"FreezeSpec":     {"name"},
+		"LayoutSpec":     {"authorities"},
 	}
 }
 
