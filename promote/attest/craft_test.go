@@ -75,7 +75,12 @@ func authority(t testing.TB, name string, signers ...crypto.Signer) attest.Autho
 // rawSign signs anything at all as DSSE, which Sign refuses to.
 func rawSign(t testing.TB, signer crypto.Signer, payloadType string, payload []byte) []byte {
 	t.Helper()
-	message := dsse.PAE(payloadType, payload)
+	return plainSign(t, signer, dsse.PAE(payloadType, payload))
+}
+
+// plainSign signs a message as everybody but in-toto does.
+func plainSign(t testing.TB, signer crypto.Signer, message []byte) []byte {
+	t.Helper()
 	hash := crypto.Hash(0)
 	switch k := signer.Public().(type) {
 	case *ecdsa.PublicKey:

@@ -18,10 +18,36 @@ type envelope struct {
 	signatures  [][]byte
 	// hint is the key that the envelope names. Nobody signed it: it serves messages only.
 	hint string
+	// document is what a metablock signs; payload is then its canonical form. Nil for DSSE.
+	document map[string]any
+	// classic says that what is signed is in-toto's own, a link or a layout, and so how RSA
+	// keys sign it.
+	classic bool
 }
 
 // signed is what the signatures are over (DSSE protocol, "PAE").
-func (e *envelope) signed() []byte { return dsse.PAE(e.payloadType, e.payload) }
+func (e *envelope) signed() []byte {
+	if e.document != nil {
+		return e.payload
+	}
+	return dsse.PAE(e.payloadType, e.payload)
+}
+
+// tree is the parse of the payload.
+func (e *envelope) tree() (map[string]any, error) {
+	if e.document != nil {
+		return e.document, nil
+	}
+	return DecodeStrict(e.payload, MaxDepth)
+}
+
+// verifiedBy says whether the key made one of the signatures.
+func (e *envelope) verifiedBy(key Key) (bool, error) {
+	if e.classic {
+		return verifyClassic(key, e.signed(), e.signatures)
+	}
+	return verifyWith(key, e.signed(), e.signatures)
+}
 
 // parseEnvelope reads a bare envelope. Unlike a bundle's it may have several signatures.
 func parseEnvelope(content []byte) (*envelope, error) {
@@ -29,6 +55,10 @@ func parseEnvelope(content []byte) (*envelope, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the envelope is not strict JSON: %w", err)
 	}
+	return envelopeOf(tree)
+}
+
+func envelopeOf(tree map[string]any) (*envelope, error) {
 	payloadType, _ := tree["payloadType"].(string)
 	encoded, ok := tree["payload"].(string)
 	if !ok {
@@ -39,29 +69,34 @@ func parseEnvelope(content []byte) (*envelope, error) {
 		return nil, errors.New("the envelope's payload is not base64")
 	}
 	e := &envelope{payloadType: payloadType, payload: payload}
-	signatures, _ := tree["signatures"].([]any)
+	return e, e.setSignatures("envelope", tree["signatures"], decodeBase64)
+}
+
+// setSignatures reads the list of signatures; wrapping is what they come in, for messages.
+func (e *envelope) setSignatures(wrapping string, v any, decode func(string) ([]byte, error)) error {
+	signatures, _ := v.([]any)
 	switch {
 	case len(signatures) == 0:
-		return e, errors.New("the envelope has no signature; it must have one")
+		return fmt.Errorf("the %s has no signature; it must have one", wrapping)
 	case len(signatures) > maxSignatures:
-		return e, fmt.Errorf("the envelope has %d signatures, the limit is %d", len(signatures), maxSignatures)
+		return fmt.Errorf("the %s has %d signatures, the limit is %d", wrapping, len(signatures), maxSignatures)
 	}
 	for i, s := range signatures {
 		object, _ := s.(map[string]any)
 		encoded, ok := object["sig"].(string)
 		if !ok {
-			return e, fmt.Errorf("signature %d of the envelope has no \"sig\"", i)
+			return fmt.Errorf("signature %d of the %s has no \"sig\"", i, wrapping)
 		}
-		sig, err := decodeBase64(encoded)
+		sig, err := decode(encoded)
 		if err != nil {
-			return e, fmt.Errorf("signature %d of the envelope is not base64", i)
+			return fmt.Errorf("signature %d of the %s is not %s", i, wrapping, map[bool]string{true: "hex", false: "base64"}[wrapping == "metablock"])
 		}
 		e.signatures = append(e.signatures, sig)
 		if keyID, _ := object["keyid"].(string); e.hint == "" {
 			e.hint = keyID
 		}
 	}
-	return e, nil
+	return nil
 }
 
 // decodeBase64 takes standard and URL encoding, as the DSSE envelope spec asks.

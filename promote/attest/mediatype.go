@@ -13,6 +13,9 @@ const (
 	MediaTypeBundle = "application/vnd.dev.sigstore.bundle.v0.3+json"
 	// MediaTypeDSSE is a bare DSSE envelope.
 	MediaTypeDSSE = "application/vnd.dsse.envelope.v1+json"
+	// MediaTypeLink is a link as in-toto's own command writes it to a .link file: a metablock
+	// {signed, signatures}, or a DSSE envelope. No specification names a media type for it.
+	MediaTypeLink = oci.MediaTypeInTotoLink
 	// PayloadType is the one payload type of an envelope that states something here.
 	PayloadType = oci.MediaTypeInToto
 
@@ -28,7 +31,7 @@ func isBundle(mediaType string) bool { return strings.HasPrefix(mediaType, bundl
 // others are skipped unread.
 func IsEvidenceType(artifactType string) bool {
 	switch artifactType {
-	case MediaTypeDSSE, PayloadType, cosignAttType:
+	case MediaTypeDSSE, MediaTypeLink, PayloadType, cosignAttType:
 		return true
 	}
 	return isBundle(artifactType)
@@ -41,6 +44,8 @@ func formatOf(mediaType string) Format {
 		return FormatBundle
 	case mediaType == MediaTypeDSSE:
 		return FormatDSSE
+	case mediaType == MediaTypeLink:
+		return FormatLink
 	case mediaType == PayloadType:
 		return FormatUnsigned
 	}

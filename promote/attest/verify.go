@@ -29,7 +29,7 @@ func Verify(att Attachment, subject digest.Digest, authorities []Authority, now 
 	// must neither count nor take the server down.
 	defer func() {
 		if r := recover(); r != nil {
-			ev.Signers = nil
+			ev.Signers, ev.Functionaries = nil, nil
 			ev.Problem = fmt.Sprintf("verification broke off: %v", r)
 		}
 	}()
@@ -49,13 +49,13 @@ func Verify(att Attachment, subject digest.Digest, authorities []Authority, now 
 // verify checks in the order in which a reason is of most use: the wrapping, the
 // signature, then what was signed.
 func verify(ev *Evidence, att Attachment, authorities []Authority, now time.Time) ([]Signer, error) {
-	if att.Format == FormatUnsigned {
+	if att.Format == FormatUnsigned && !signedAfterAll(ev, &att) {
 		return nil, describeUnsigned(ev, att.Content)
 	}
 	env, err := unwrap(att)
 	var malformed error
 	if env != nil && env.payloadType == PayloadType {
-		malformed = ev.setStatement(env.payload)
+		malformed = ev.setSigned(env)
 	}
 	switch {
 	case err != nil:
@@ -63,17 +63,19 @@ func verify(ev *Evidence, att Attachment, authorities []Authority, now time.Time
 	case env.payloadType != PayloadType:
 		return nil, fmt.Errorf("the envelope's payloadType is %q; it must be %q", shorten(env.payloadType), PayloadType)
 	case malformed != nil:
-		return nil, fmt.Errorf("the payload is not strict JSON: %w", malformed)
+		return nil, malformed
 	}
-	signers, err := signersOf(env, authorities, now)
+	ordinary, functionaries := splitFunctionaries(authorities)
+	ev.Functionaries = functionariesOf(ev, env, functionaries, now)
+	signers, err := signersOf(env, ordinary, now)
 	if err != nil {
-		return nil, withCertificate(err, att)
+		return nil, ev.forLayouts(withCertificate(err, att))
 	}
 	if err := checkTypes(ev.Statement); err != nil {
 		return nil, err
 	}
 	if err := checkSubject(ev.Statement, ev.Subject); err != nil {
-		return nil, err
+		return nil, ev.forLayouts(err)
 	}
 	return signers, nil
 }
@@ -84,6 +86,8 @@ func unwrap(att Attachment) (*envelope, error) {
 		return parseBundle(att.Content)
 	case FormatDSSE, FormatCosignAtt:
 		return parseEnvelope(att.Content)
+	case FormatLink:
+		return parseSigned(att.Content)
 	}
 	return nil, fmt.Errorf("the format %q is unknown", att.Format)
 }
@@ -122,7 +126,6 @@ func withCertificate(err error, att Attachment) error {
 // signersOf finds the authorities one of whose keys made a signature of the envelope and
 // is valid at now, sorted by name, each once.
 func signersOf(env *envelope, authorities []Authority, now time.Time) ([]Signer, error) {
-	signed := env.signed()
 	verdicts := map[string]bool{} // by fingerprint: one key may be of several authorities
 	var signers []Signer
 	var outside []string
@@ -134,7 +137,7 @@ func signersOf(env *envelope, authorities []Authority, now time.Time) ([]Signer,
 			}
 			verified, done := verdicts[id]
 			if !done {
-				if verified, err = verifyWith(key, signed, env.signatures); err != nil {
+				if verified, err = env.verifiedBy(key); err != nil {
 					return nil, fmt.Errorf("the key %s of %s cannot be used: %w", id, authority.Name, err)
 				}
 				verdicts[id] = verified
@@ -186,12 +189,16 @@ func verifyWith(key Key, signed []byte, signatures [][]byte) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	return anyVerifies(verifier, signed, signatures), nil
+}
+
+func anyVerifies(verifier signature.Verifier, signed []byte, signatures [][]byte) bool {
 	for _, sig := range signatures {
 		if verifier.VerifySignature(bytes.NewReader(sig), bytes.NewReader(signed)) == nil {
-			return true, nil
+			return true
 		}
 	}
-	return false, nil
+	return false
 }
 
 func noSigner(env *envelope, authorities []Authority) error {

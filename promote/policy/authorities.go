@@ -109,7 +109,7 @@ func (l *loader) time(path string, text *string) time.Time {
 // thresholds checks who has to sign for each requirement.
 func (l *loader) thresholds(authorities []attest.Authority) {
 	for i := range l.doc.Spec.Require {
-		if r := &l.doc.Spec.Require[i]; !r.overAll() {
+		if r := &l.doc.Spec.Require[i]; !r.overAll() && r.Layout == nil {
 			l.quorum(fmt.Sprintf("spec.require[%d].from", i), &r.From, authorities)
 		}
 	}

@@ -39,6 +39,14 @@ type scopedCheck interface {
 	elsewhere(t *trial, c claim) string
 }
 
+// soleCheck is all that a requirement asks: it finds its own evidence about a target.
+type soleCheck interface {
+	// examine says whether the evidence suffices. What it accepts has at least one signer.
+	examine(t *trial, target Platform) finding
+	// remedy is the command that supplies what a finding lacks.
+	remedy(f Facts, found finding) string
+}
+
 // checks compiles the typed checks of a requirement. One that implies predicate types fills
 // them in where the requirement names none (implied).
 func (l *loader) checks(path string, r *Requirement) []check {

@@ -93,12 +93,18 @@ type Requirement struct {
 	Vulnerabilities *VulnerabilitySpec `json:"vulnerabilities,omitempty" yaml:"vulnerabilities"`
 	// Tests asks for a test result. It implies in-toto's predicate type.
 	Tests *TestSpec `json:"tests,omitempty" yaml:"tests"`
+	// Layout asks for links by which an in-toto layout holds, and for nothing else.
+	Layout *LayoutSpec `json:"layout,omitempty" yaml:"layout"`
+}
+
+// typed says whether the requirement has a typed check.
+func (r *Requirement) typed() bool {
+	return r.SBOM != nil || r.Licences != nil || r.Vulnerabilities != nil || r.Tests != nil || r.Layout != nil
 }
 
 // overAll says whether the requirement is about all verified evidence, whoever signed it.
 func (r *Requirement) overAll() bool {
-	typed := r.Vulnerabilities != nil || r.Tests != nil
-	return !typed && len(r.WhereAll) > 0 && len(r.PredicateTypes) == 0 && len(r.From.Authorities) == 0 && r.From.Threshold == 0
+	return len(r.WhereAll) > 0 && !r.typed() && len(r.PredicateTypes) == 0 && len(r.From.Authorities) == 0 && r.From.Threshold == 0
 }
 
 // Quorum says who has to sign, and how many of them.

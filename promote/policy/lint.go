@@ -11,6 +11,7 @@ import (
 	"github.com/bmatcuk/doublestar/v4"
 
 	"sluice.dev/sluice/oci"
+	"sluice.dev/sluice/promote/attest"
 )
 
 // loader checks a parsed document, fills in its defaults and compiles it.
@@ -20,6 +21,8 @@ type loader struct {
 	read     func(file string) ([]byte, error)
 	names    []string // of requirements and freezes
 	warnings []string
+	// functionaries are those of the layouts.
+	functionaries []attest.Authority
 }
 
 // ruleName checks a name that the verdict lists a rule under.
@@ -79,7 +82,7 @@ func (l *loader) name(path, name string) {
 }
 
 // rules checks and compiles the requirements.
-func (l *loader) rules() []rule {
+func (l *loader) rules(authorities []attest.Authority) []rule {
 	spec := &l.doc.Spec
 	compiler, err := newCompiler()
 	if err != nil {
@@ -95,7 +98,7 @@ func (l *loader) rules() []rule {
 	for i := range spec.Require {
 		path, r := fmt.Sprintf("spec.require[%d]", i), &spec.Require[i]
 		l.ruleName(path+".name", r.Name, "requirements")
-		rules = append(rules, l.rule(path, r, compiler))
+		rules = append(rules, l.rule(path, r, compiler, authorities))
 		// Conditions over everything hold of nothing signed as well.
 		enforced = enforced || r.Mode == Enforce && !r.overAll()
 	}
@@ -107,10 +110,14 @@ func (l *loader) rules() []rule {
 
 // rule checks and compiles one requirement. Typed checks come first: they fill in what
 // they imply.
-func (l *loader) rule(path string, r *Requirement, compiler *compiler) rule {
+func (l *loader) rule(path string, r *Requirement, compiler *compiler, authorities []attest.Authority) rule {
 	l.choices(path, r)
 	compiled := rule{checks: l.checks(path, r)}
-	if compiled.overAll = r.overAll(); !compiled.overAll {
+	if r.Layout != nil {
+		if layout := l.layout(path+".layout", r, authorities); layout != nil {
+			compiled.sole = layout
+		}
+	} else if compiled.overAll = r.overAll(); !compiled.overAll {
 		l.predicateTypes(path+".predicateTypes", r.PredicateTypes)
 	}
 	compiled.maxAge, compiled.minAge = l.age(path+".maxAge", &r.MaxAge), l.age(path+".minAge", &r.MinAge)

@@ -20,10 +20,12 @@ type Policy struct {
 	canonical   []byte
 	digest      digest.Digest
 	authorities []attest.Authority
-	rules       []rule
-	exceptions  *exceptions // nil: none are accepted
-	freezes     []freeze
-	warnings    []string
+	// functionaries perform the steps of the policy's layouts; they sign nothing else.
+	functionaries []attest.Authority
+	rules         []rule
+	exceptions    *exceptions // nil: none are accepted
+	freezes       []freeze
+	warnings      []string
 }
 
 // rule is a requirement, compiled.
@@ -33,7 +35,8 @@ type rule struct {
 	from, until    time.Time     // zero: no bound
 	conditions     []*condition
 	checks         []check
-	overAll        bool // looks at all verified evidence
+	sole           soleCheck // nil: claims are tried one by one
+	overAll        bool      // looks at all verified evidence
 }
 
 // Load reads a policy document, YAML or its canonical form. read gives the content of a
@@ -49,7 +52,8 @@ func Load(raw []byte, read func(file string) ([]byte, error)) (*Policy, error) {
 	l.header()
 	p.authorities = l.authorities()
 	l.thresholds(p.authorities)
-	p.rules = l.rules()
+	p.rules = l.rules(p.authorities)
+	p.functionaries = l.functionaries
 	p.freezes = l.freezes()
 	p.exceptions = l.exceptions(p.authorities, l.names)
 	if err := problems.err(); err != nil {
@@ -103,8 +107,11 @@ func (p *Policy) Matches(repository string) bool {
 	return false
 }
 
-// Authorities are those whose signatures the policy accepts, in the document's order.
-func (p *Policy) Authorities() []attest.Authority { return slices.Clone(p.authorities) }
+// Authorities are those whose signatures the policy accepts, in the document's order, and
+// the functionaries of its layouts.
+func (p *Policy) Authorities() []attest.Authority {
+	return slices.Concat(p.authorities, p.functionaries)
+}
 
 // Carry says which referrers rise with an artifact.
 func (p *Policy) Carry() Carry { return p.doc.Spec.Carry }

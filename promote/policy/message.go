@@ -39,13 +39,15 @@ func (r *rule) praise(f finding) string {
 	for _, u := range f.used() {
 		names = append(names, fmt.Sprintf("%s by %s", short(u.Digest), u.Authority))
 	}
-	return about(f.target) + limited(names, ", ")
+	return strings.Join(append([]string{about(f.target) + limited(names, ", ")}, f.notes...), "; ")
 }
 
 func (r *rule) complaint(f finding) string {
 	text := about(f.target)
 	wanted := strings.Join(briefTypes(r.PredicateTypes), " or ")
 	switch have := distinct(f.signers()); {
+	case r.sole != nil:
+		text += f.together
 	case r.overAll && f.claims == 0:
 		text += "nothing that an authority of the policy signed is attached"
 	case f.claims == 0:
@@ -119,6 +121,10 @@ func (r *rule) remedy(f Facts, findings []finding) string {
 	}
 	for _, found := range findings {
 		if found.satisfied(r) {
+			continue
+		}
+		if r.sole != nil {
+			commands = append(commands, r.sole.remedy(f, found))
 			continue
 		}
 		authority := r.From.Authorities[0]

@@ -34,6 +34,7 @@ func libraries() []reserved {
 		{"github.com/aws", []string{"tiers/embedded"}}, // the types of the S3 server that it wraps
 		{"github.com/labstack/echo", []string{"server"}},
 		{"oras.land/oras-go", []string{"promote", "cmd"}},
+		{"github.com/in-toto/in-toto-golang", []string{"promote/policy"}}, // layouts: given trees, never bytes
 		{"github.com/spf13/cobra", []string{"cmd"}},
 		{"github.com/github/go-spdx/v2/spdxexp/spdxlicenses", []string{"promote/policy"}}, // what SPDX lists
 		{"github.com/package-url/packageurl-go", []string{"promote"}},

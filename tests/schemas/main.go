@@ -77,6 +77,7 @@ func required() map[string][]string {
 		"LicenceException":  {"purl", "licences", "reason"},
 		"VEXSpec":           {"authorities"},
 		"VulnerabilitySpec": {"max"},
+		"LayoutSpec":        {"authorities"},
 	}
 }
 

@@ -442,6 +442,7 @@ require (
 tool (
 	github.com/distribution/distribution/v3/cmd/registry
 	github.com/google/go-containerregistry/cmd/crane
+	github.com/in-toto/in-toto-golang
 	github.com/notaryproject/notation/cmd/notation
 	github.com/regclient/regclient/cmd/regctl
 	github.com/sigstore/cosign/v3/cmd/cosign
