@@ -42,6 +42,13 @@ func newWorld(t *testing.T, edit func(*tiers.Config)) *world {
 	return newWorldOn(t, map[string]tiers.Bucket{"dev": stores.Bucket(t), "stable": stores.Bucket(t)}, edit)
 }
 
+// oneStore is an edit that keeps all tiers in the bucket of dev.
+func oneStore(c *tiers.Config) {
+	for i := range c.Tiers {
+		c.Tiers[i].Bucket = c.Tiers[0].Bucket
+	}
+}
+
 // newWorldOn is newWorld on buckets that former worlds have used: keys never meet.
 func newWorldOn(t *testing.T, buckets map[string]tiers.Bucket, edit func(*tiers.Config)) *world {
 	t.Helper()
