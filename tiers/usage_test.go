@@ -325,21 +325,29 @@ func TestQuotaCountsAnew(t *testing.T) {
 	}
 }
 
-// Without a quota no record of one is read or written.
+// Without a quota or a limit of sessions no record of either is read or written.
 func TestNoQuotaNoCost(t *testing.T) {
 	w := newWorld(t, nil)
+	none := func(key, what string) {
+		if strings.HasPrefix(key, "tier/dev/usage/") || strings.HasPrefix(key, "uploading/") {
+			t.Errorf("%s is %s", key, what)
+		}
+	}
 	w.catalog.onGet(func(keys []string) {
 		for _, key := range keys {
-			if strings.Contains(key, "/usage/") {
-				t.Errorf("%s is read", key)
-			}
+			none(key, "read")
 		}
 	})
+	w.catalog.onList(func(q tiers.Query) { none(q.Prefix, "listed") })
 	w.catalog.onCommit(func(c tiers.Change) {
+		for _, condition := range c.If {
+			none(condition.Key, "compared")
+		}
 		for _, p := range c.Put {
-			if strings.Contains(p.Key, "/usage/") || strings.HasPrefix(p.Key, "uploading/") {
-				t.Errorf("%s is written", p.Key)
-			}
+			none(p.Key, "written")
+		}
+		for _, key := range c.Delete {
+			none(key, "deleted")
 		}
 	})
 	d := w.image(w.dev, "v1", 1)
