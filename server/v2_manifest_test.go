@@ -277,12 +277,11 @@ func TestCatalog(t *testing.T) {
 func TestReferrers(t *testing.T) {
 	f := newFixture(t, nil)
 	subject := f.pushImage("dev/app", "1", "layer", "")
-	about := fmt.Sprintf(`,"subject":{"mediaType":"%s","digest":"%s","size":%d}`, typeImage, subject, len(image("layer", "")))
 	byType := map[string]int{}
 	for i := range 7 {
 		kind := []string{"a/sbom", "a/scan"}[i%2]
 		byType[kind]++
-		extra := fmt.Sprintf(`,"artifactType":"%s","annotations":{"number":"%d"}%s`, kind, i, about)
+		extra := fmt.Sprintf(`,"artifactType":"%s","annotations":{"number":"%d"}%s`, kind, i, about(subject))
 		body := image("layer", extra)
 		got := f.want(f.do("PUT", "/v2/dev/app/manifests/"+digest.FromString(body).String(), strings.NewReader(body), "Content-Type", typeImage), 201, "")
 		if got.header.Get("OCI-Subject") != subject.String() {

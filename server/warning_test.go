@@ -16,14 +16,10 @@ var warnValue = regexp.MustCompile(`^299 - "(?:[ !#-\[\]-~]|\\["\\])*"$`)
 func TestWarnings(t *testing.T) {
 	f := newFixture(t, nil)
 	subject := f.pushImage("dev/app", "1", "layer", "")
-	descriptor := func(mediaType string, d digest.Digest, size int) string {
-		return fmt.Sprintf(`{"mediaType":"%s","digest":"%s","size":%d}`, mediaType, d, size)
-	}
-	config := descriptor("a/b", digest.FromString("{}"), 2)
+	config := fmt.Sprintf(`{"mediaType":"a/b","digest":"%s","size":2}`, digest.FromString("{}"))
 	foreign := `{"mediaType":"application/vnd.oci.image.layer.nondistributable.v1.tar+gzip","digest":"` + zeros + `","size":9}`
 	docker := "application/vnd.docker.distribution.manifest.v2+json"
 	artifact := "application/vnd.oci.artifact.manifest.v1+json"
-	about := func(d digest.Digest) string { return `,"subject":` + descriptor(typeImage, d, 9) }
 	fallback := "sha256-" + subject.Encoded()
 	long := "sha512-" + digest.SHA512.FromString("x").Encoded()[:64]
 	for _, tt := range []struct{ name, tag, mediaType, body, want string }{

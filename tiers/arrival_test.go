@@ -296,10 +296,8 @@ func TestArrivalReadWhileFinishing(t *testing.T) {
 // Manifests of more blobs and children than fit one transaction arrive whole, and go whole.
 func TestArrivalWide(t *testing.T) {
 	w := newWorld(t, nil)
-	var layers, children []ocispec.Descriptor
-	for i := range 90 {
-		layers = append(layers, w.blob(w.dev, fmt.Appendf(nil, "layer %d", i)))
-	}
+	layers := w.pushLayers(90)
+	var children []ocispec.Descriptor
 	var a artifact
 	add := func(body []byte, depth int) ocispec.Descriptor {
 		m, err := oci.ParseManifest("", body)

@@ -82,10 +82,7 @@ func TestDeleteRefusedKeepsTags(t *testing.T) {
 // Many tags, many blobs, many children: all of them can go.
 func TestDeleteMany(t *testing.T) {
 	w := newWorld(t, nil)
-	var layers []ocispec.Descriptor
-	for i := range 130 {
-		layers = append(layers, w.blob(w.dev, fmt.Appendf(nil, "layer %d", i)))
-	}
+	layers := w.pushLayers(130)
 	body := image(layers[0], nil, "", layers...)
 	wide := w.manifest(w.dev, "", body)
 	for i := range 45 {

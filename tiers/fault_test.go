@@ -35,10 +35,7 @@ func TestPushFaults(t *testing.T) {
 	var child ocispec.Descriptor
 	wide := 2
 	prepare := func(w *world) {
-		layers = nil
-		for i := range wide {
-			layers = append(layers, w.blob(w.dev, fmt.Appendf(nil, "layer %d", i)))
-		}
+		layers = w.pushLayers(wide)
 		child = w.image(w.dev, "v1", 1)
 	}
 	for name, body := range map[string]func() []byte{
@@ -77,10 +74,7 @@ func TestDeleteFaults(t *testing.T) {
 	var layers []ocispec.Descriptor
 	var d ocispec.Descriptor
 	eachFault(t, func(w *world) {
-		layers = nil
-		for i := range 3 {
-			layers = append(layers, w.blob(w.dev, fmt.Appendf(nil, "layer %d", i)))
-		}
+		layers = w.pushLayers(3)
 		d = w.manifest(w.dev, "", image(layers[0], nil, "", layers...))
 		for i := range 22 {
 			if err := w.dev.Tag(w.t.Context(), d, fmt.Sprintf("v%d", i)); err != nil {
@@ -108,10 +102,7 @@ func TestDeleteFaults(t *testing.T) {
 // Leftovers of a push that was cut off do not keep anybody from deleting what they name.
 func TestDeleteBehindBrokenPush(t *testing.T) {
 	w := newWorld(t, nil)
-	var layers []ocispec.Descriptor
-	for i := range 55 {
-		layers = append(layers, w.blob(w.dev, fmt.Appendf(nil, "layer %d", i)))
-	}
+	layers := w.pushLayers(55)
 	body := image(layers[0], nil, "", layers...)
 	w.release()
 	w.faults.arm(3, false) // intent, object, first batch, and then the end
@@ -125,7 +116,7 @@ func TestDeleteBehindBrokenPush(t *testing.T) {
 	if _, err := w.dev.PutManifest(t.Context(), "v1", "", "", body); !errors.Is(err, oci.ErrManifestReference) {
 		t.Errorf("%v, want %v", err, oci.ErrManifestReference)
 	}
-	w.blob(w.dev, fmt.Appendf(nil, "layer %d", 0))
+	w.pushLayers(1)
 	w.manifest(w.dev, "v1", body)
 	w.audit(false)
 }
@@ -134,10 +125,7 @@ func TestDeleteBehindBrokenPush(t *testing.T) {
 // that push begin anew.
 func TestPushNoticesLostReferences(t *testing.T) {
 	w := newWorld(t, nil)
-	var layers []ocispec.Descriptor
-	for i := range 55 {
-		layers = append(layers, w.blob(w.dev, fmt.Appendf(nil, "layer %d", i)))
-	}
+	layers := w.pushLayers(55)
 	body := image(layers[0], nil, "", layers...)
 	w.release()
 	n := 0

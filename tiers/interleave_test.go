@@ -14,9 +14,16 @@ import (
 	"sluice.dev/sluice/tiers"
 )
 
-// eachInterleaving runs work once for every change that it commits, with meanwhile done
-// whole just before that change. check sees the world afterwards.
+// eachInterleaving is eachInterleavingOf with the configuration as it is.
 func eachInterleaving(t *testing.T, prepare func(w *world), work, meanwhile func(w *world) error, check func(w *world)) {
+	t.Helper()
+	eachInterleavingOf(t, nil, prepare, work, meanwhile, check)
+}
+
+// eachInterleavingOf runs work once for every change that it commits, with meanwhile done
+// whole just before that change, and once alone; edit, where not nil, changes the
+// configuration. check, where not nil, sees the world in which both were done.
+func eachInterleavingOf(t *testing.T, edit func(*tiers.Config), prepare func(w *world), work, meanwhile func(w *world) error, check func(w *world)) {
 	t.Helper()
 	buckets := map[string]tiers.Bucket{"dev": stores.Bucket(t), "stable": stores.Bucket(t)}
 	for n, more := 1, true; more; n++ {
@@ -24,7 +31,7 @@ func eachInterleaving(t *testing.T, prepare func(w *world), work, meanwhile func
 			t.Fatal("the work never ends")
 		}
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
-			w := newWorldOn(t, buckets, nil)
+			w := newWorldOn(t, buckets, edit)
 			prepare(w)
 			i := 0
 			w.catalog.onCommit(func(tiers.Change) {
@@ -39,8 +46,8 @@ func eachInterleaving(t *testing.T, prepare func(w *world), work, meanwhile func
 				t.Errorf("work: %v", err)
 			}
 			w.catalog.onCommit(nil)
-			if more = i >= n; more {
-				w.audit(false)
+			w.audit(false)
+			if more = i >= n; more && check != nil {
 				check(w)
 			}
 		})
@@ -60,17 +67,10 @@ func expected(err error) error {
 // Requests that contradict each other, at every point of one of them: the audit finds the
 // catalog whole whoever wins.
 func TestPushAndDeleteInterleaved(t *testing.T) {
-	layer := func(i int) []byte { return fmt.Appendf(nil, "layer %d", i) }
-	desc := func(i int) ocispec.Descriptor {
-		return ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayer, Digest: digest.FromBytes(layer(i)), Size: int64(len(layer(i)))}
-	}
-	var all []ocispec.Descriptor
-	for i := range 55 {
-		all = append(all, desc(i))
-	}
-	small, wide := image(desc(0), nil, "", desc(1)), image(desc(0), nil, "", all...)
+	all := layersOf(55)
+	small, wide := image(all[0], nil, "", all[1]), image(all[0], nil, "", all...)
 	child := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: digest.FromBytes(small), Size: int64(len(small))}
-	evidence := image(desc(0), &child, evidenceType)
+	evidence := image(all[0], &child, evidenceType)
 	push := func(tag string, body []byte) func(w *world) error {
 		return func(w *world) error { _, err := w.dev.PutManifest(w.t.Context(), tag, "", "", body); return err }
 	}
@@ -78,7 +78,7 @@ func TestPushAndDeleteInterleaved(t *testing.T) {
 		return func(w *world) error { return w.dev.DeleteManifest(w.t.Context(), digest.FromBytes(body)) }
 	}
 	removeBlob := func(i int) func(w *world) error {
-		return func(w *world) error { return w.dev.DeleteBlob(w.t.Context(), desc(i).Digest) }
+		return func(w *world) error { return w.dev.DeleteBlob(w.t.Context(), all[i].Digest) }
 	}
 	tag := func(w *world) error { return w.dev.Tag(w.t.Context(), child, "v2") }
 	untag := func(w *world) error { return w.dev.DeleteTag(w.t.Context(), "v1") }
@@ -104,18 +104,18 @@ func TestPushAndDeleteInterleaved(t *testing.T) {
 		"untag, the tag moves on":            {[][]byte{small}, untag, push("v1", wide)},
 		"push over a tag, the old one goes":  {[][]byte{small}, push("v1", wide), remove(small)},
 		"delete wide, push it":               {[][]byte{wide}, remove(wide), push("v2", wide)},
-		"push, another under its tag":        {nil, push("v1", small), push("v1", image(desc(1), nil, ""))},
-		"tag, another under it":              {[][]byte{small}, tag, push("v2", image(desc(1), nil, ""))},
+		"push, another under its tag":        {nil, push("v1", small), push("v1", image(all[1], nil, ""))},
+		"tag, another under it":              {[][]byte{small}, tag, push("v2", image(all[1], nil, ""))},
 		"evidence goes, its subject comes":   {[][]byte{evidence}, remove(evidence), push("v2", small)},
 		"a subject goes, its evidence comes": {[][]byte{small}, remove(small), push("v2", evidence)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			eachInterleaving(t, func(w *world) {
-				for i := range all {
-					if i < 2 || strings.Contains(name, "wide") || strings.Contains(name, "moves on") || strings.Contains(name, "over a tag") {
-						w.blob(w.dev, layer(i))
-					}
+				blobs := 2
+				if strings.Contains(name, "wide") || strings.Contains(name, "moves on") || strings.Contains(name, "over a tag") {
+					blobs = len(all)
 				}
+				w.pushLayers(blobs)
 				for _, body := range c.before {
 					w.manifest(w.dev, "v1", body)
 				}
@@ -139,11 +139,7 @@ func TestPushAndDeleteInterleaved(t *testing.T) {
 
 // An arrival that stages what another one takes away, or finishes, at every point of it.
 func TestArrivalsInterleaved(t *testing.T) {
-	var layers []ocispec.Descriptor
-	for i := range 45 { // two batches
-		data := fmt.Appendf(nil, "layer %d", i)
-		layers = append(layers, ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayer, Digest: digest.FromBytes(data), Size: int64(len(data))})
-	}
+	layers := layersOf(45) // two batches
 	var a artifact
 	prepare := func(w *world) {
 		store := func(d digest.Digest, body []byte) {
@@ -152,7 +148,7 @@ func TestArrivalsInterleaved(t *testing.T) {
 			}
 		}
 		for i, l := range layers {
-			store(l.Digest, fmt.Appendf(nil, "layer %d", i))
+			store(l.Digest, layerOf(i))
 		}
 		subject := missing(ocispec.MediaTypeImageManifest)
 		body := image(layers[0], &subject, evidenceType, layers...)

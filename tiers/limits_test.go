@@ -196,6 +196,11 @@ func TestNoDelete(t *testing.T) {
 			t.Errorf("%s: got %v, want %v", name, err, oci.ErrUnsupported)
 		}
 	}
+	for _, reference := range []string{"v1", d.Digest.String()} {
+		if got, err := w.dev.Resolve(t.Context(), reference); err != nil || got.Digest != d.Digest {
+			t.Errorf("%s is %s, %v, want %s", reference, got.Digest, err, d.Digest)
+		}
+	}
 	w.read(w.dev, blob.Digest)
 }
 

@@ -135,10 +135,7 @@ func TestPutManifestDepth(t *testing.T) {
 func TestPutManifestWide(t *testing.T) {
 	w := newWorld(t, nil)
 	for _, n := range []int{49, 50, 51, 130} {
-		var layers []ocispec.Descriptor
-		for i := range n {
-			layers = append(layers, w.blob(w.dev, fmt.Appendf(nil, "layer %d", i)))
-		}
+		layers := w.pushLayers(n)
 		w.manifest(w.dev, fmt.Sprintf("wide-%d", n), image(layers[0], nil, "", layers...))
 	}
 	config := w.blob(w.dev, nil)

@@ -64,11 +64,7 @@ func TestMountAny(t *testing.T) {
 
 // What a promotion has staged and not committed is no source: nobody can see it yet.
 func TestMountAnySeesNoArrivals(t *testing.T) {
-	w := newWorld(t, func(c *tiers.Config) {
-		for i := range c.Tiers { // one store for all, and a second tier that clients push to
-			c.Tiers[i].Bucket = c.Tiers[0].Bucket
-		}
-	})
+	w := newWorld(t, oneStore)
 	blob := w.blob(w.dev, bytesOf(1, 40))
 	body := image(blob, nil, "")
 	desc := w.manifest(w.dev, "v1", body)

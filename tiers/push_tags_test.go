@@ -115,10 +115,7 @@ func TestPushTagsFaults(t *testing.T) {
 		t.Run(fmt.Sprint(width, " layers"), func(t *testing.T) {
 			var body, old []byte
 			eachFault(t, func(w *world) {
-				var layers []ocispec.Descriptor
-				for i := range width {
-					layers = append(layers, w.blob(w.dev, fmt.Appendf(nil, "layer %d", i)))
-				}
+				layers := w.pushLayers(width)
 				old, body = image(layers[0], nil, "application/x.old"), image(layers[0], nil, "", layers...)
 				w.manifest(w.dev, "t3", old)
 				w.manifest(w.dev, "t7", old)

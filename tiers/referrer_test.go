@@ -81,11 +81,7 @@ func TestLargeAnnotations(t *testing.T) {
 
 // What a promotion brings is listed with large annotations too.
 func TestLargeAnnotationsArrive(t *testing.T) {
-	w := newWorld(t, func(c *tiers.Config) {
-		for i := range c.Tiers {
-			c.Tiers[i].Bucket = c.Tiers[0].Bucket
-		}
-	})
+	w := newWorld(t, oneStore)
 	blob := w.blob(w.dev, bytesOf(1, 40))
 	subject := w.manifest(w.dev, "v1", image(blob, nil, ""))
 	body := annotated(blob, subject, "application/x", 2<<20)

@@ -92,7 +92,8 @@ func cancel(t *testing.T, r *tiers.Repository, id string) {
 	}
 }
 
-// However many ask at once, one replica opens no more than it may.
+// However many ask at once, one replica opens some and no more than it may, and what it
+// refused takes no room.
 func TestOpenUploadsRace(t *testing.T) {
 	const most, racers = 3, 20
 	w := limited(t, tiers.Limits{Uploads: most})
@@ -110,7 +111,18 @@ func TestOpenUploadsRace(t *testing.T) {
 			t.Errorf("racer %d: %v", i, err)
 		}
 	}
-	if won > most {
-		t.Errorf("%d sessions are open, at most %d may be", won, most)
+	if won < 1 || won > most {
+		t.Errorf("%d sessions are open, want 1 to %d", won, most)
+	}
+	if counted := len(w.catalog.all(t, "uploading/dev/")); counted != won {
+		t.Errorf("%d sessions are counted, %d are open", counted, won)
+	}
+	for i := won; i < most; i++ {
+		if _, err := w.dev.StartUpload(t.Context()); err != nil {
+			t.Errorf("with %d open: %v", i, err)
+		}
+	}
+	if _, err := w.dev.StartUpload(t.Context()); !errors.Is(err, oci.ErrTooManyRequests) {
+		t.Errorf("with %d open: got %v, want %v", most, err, oci.ErrTooManyRequests)
 	}
 }

@@ -13,7 +13,6 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"sluice.dev/sluice/oci"
-	"sluice.dev/sluice/tests/stores"
 	"sluice.dev/sluice/tiers"
 )
 
@@ -199,30 +198,22 @@ func TestQuotaFaults(t *testing.T) {
 // count right: a link that a DELETE takes and a manifest needs is the one to watch.
 func TestQuotaInterleaved(t *testing.T) {
 	limits := quotas(tiers.Quota{Bytes: 1e6}, tiers.Quota{Prefix: "acme", Bytes: 1e6})
-	layer := func(i int) []byte { return fmt.Appendf(nil, "layer %d", i) }
-	desc := func(i int) ocispec.Descriptor {
-		return ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayer, Digest: digest.FromBytes(layer(i)), Size: int64(len(layer(i)))}
-	}
-	var all []ocispec.Descriptor
-	for i := range 53 { // two transactions
-		all = append(all, desc(i))
-	}
-	body, wide := image(desc(0), nil, "", desc(1)), image(desc(0), nil, "", all...)
-	type work func(t *testing.T, r *tiers.Repository) error
-	pushBlob := func(t *testing.T, r *tiers.Repository) error {
-		return r.Push(t.Context(), desc(1), stream(layer(1)))
+	all := layersOf(53) // two transactions
+	body, wide := image(all[0], nil, "", all[1]), image(all[0], nil, "", all...)
+	type work func(w *world, r *tiers.Repository) error
+	pushBlob := func(w *world, r *tiers.Repository) error {
+		return r.Push(w.t.Context(), all[1], stream(layerOf(1)))
 	}
 	push := func(body []byte) work {
-		return func(t *testing.T, r *tiers.Repository) error {
-			_, err := r.PutManifest(t.Context(), "v1", "", "", body)
+		return func(w *world, r *tiers.Repository) error {
+			_, err := r.PutManifest(w.t.Context(), "v1", "", "", body)
 			return err
 		}
 	}
-	dropBlob := func(t *testing.T, r *tiers.Repository) error { return r.DeleteBlob(t.Context(), desc(1).Digest) }
-	drop := func(t *testing.T, r *tiers.Repository) error {
-		return r.DeleteManifest(t.Context(), digest.FromBytes(body))
+	dropBlob := func(w *world, r *tiers.Repository) error { return r.DeleteBlob(w.t.Context(), all[1].Digest) }
+	drop := func(w *world, r *tiers.Repository) error {
+		return r.DeleteManifest(w.t.Context(), digest.FromBytes(body))
 	}
-	buckets := map[string]tiers.Bucket{"dev": stores.Bucket(t), "stable": stores.Bucket(t)}
 	for name, c := range map[string]struct {
 		blobs, manifest bool // what is there
 		work, meanwhile work
@@ -239,41 +230,21 @@ func TestQuotaInterleaved(t *testing.T) {
 		"manifest goes, it goes":   {true, true, drop, drop},
 		"manifest goes, it is new": {true, true, drop, push(body)},
 	} {
-		for n, more := 1, true; more; n++ {
-			if n > 100 {
-				t.Fatal("the work never ends")
-			}
-			t.Run(fmt.Sprintf("%s/%d", name, n), func(t *testing.T) {
-				w := newWorldOn(t, buckets, func(conf *tiers.Config) { conf.Tiers[0].Limits = limits })
-				for i := range all {
-					if c.blobs {
-						w.blob(w.dev, layer(i))
-					}
+		t.Run(name, func(t *testing.T) {
+			var other *tiers.Repository
+			eachInterleavingOf(t, func(conf *tiers.Config) { conf.Tiers[0].Limits = limits }, func(w *world) {
+				if c.blobs {
+					w.pushLayers(len(all))
 				}
 				if c.manifest {
 					w.manifest(w.dev, "v1", body)
 				}
-				other, err := w.replica(limits).Repository("dev", "acme/app", "bob")
-				if err != nil {
-					t.Fatal(err)
+				var err error
+				if other, err = w.replica(limits).Repository("dev", "acme/app", "bob"); err != nil {
+					w.t.Fatal(err)
 				}
-				i := 0
-				w.catalog.onCommit(func(tiers.Change) {
-					if i++; i == n {
-						w.catalog.onCommit(nil)
-						if err := c.meanwhile(t, other); expected(err) != nil {
-							t.Errorf("meanwhile: %v", err)
-						}
-					}
-				})
-				if err := c.work(t, w.dev); expected(err) != nil {
-					t.Errorf("work: %v", err)
-				}
-				w.catalog.onCommit(nil)
-				more = i >= n
-				w.audit(false)
-			})
-		}
+			}, func(w *world) error { return c.work(w, w.dev) }, func(w *world) error { return c.meanwhile(w, other) }, nil)
+		})
 	}
 }
 
@@ -354,21 +325,29 @@ func TestQuotaCountsAnew(t *testing.T) {
 	}
 }
 
-// Without a quota no record of one is read or written.
+// Without a quota or a limit of sessions no record of either is read or written.
 func TestNoQuotaNoCost(t *testing.T) {
 	w := newWorld(t, nil)
+	none := func(key, what string) {
+		if strings.HasPrefix(key, "tier/dev/usage/") || strings.HasPrefix(key, "uploading/") {
+			t.Errorf("%s is %s", key, what)
+		}
+	}
 	w.catalog.onGet(func(keys []string) {
 		for _, key := range keys {
-			if strings.Contains(key, "/usage/") {
-				t.Errorf("%s is read", key)
-			}
+			none(key, "read")
 		}
 	})
+	w.catalog.onList(func(q tiers.Query) { none(q.Prefix, "listed") })
 	w.catalog.onCommit(func(c tiers.Change) {
+		for _, condition := range c.If {
+			none(condition.Key, "compared")
+		}
 		for _, p := range c.Put {
-			if strings.Contains(p.Key, "/usage/") || strings.HasPrefix(p.Key, "uploading/") {
-				t.Errorf("%s is written", p.Key)
-			}
+			none(p.Key, "written")
+		}
+		for _, key := range c.Delete {
+			none(key, "deleted")
 		}
 	})
 	d := w.image(w.dev, "v1", 1)

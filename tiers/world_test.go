@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"math/rand/v2"
@@ -39,6 +40,13 @@ type world struct {
 func newWorld(t *testing.T, edit func(*tiers.Config)) *world {
 	t.Helper()
 	return newWorldOn(t, map[string]tiers.Bucket{"dev": stores.Bucket(t), "stable": stores.Bucket(t)}, edit)
+}
+
+// oneStore is an edit that keeps all tiers in the bucket of dev.
+func oneStore(c *tiers.Config) {
+	for i := range c.Tiers {
+		c.Tiers[i].Bucket = c.Tiers[0].Bucket
+	}
 }
 
 // newWorldOn is newWorld on buckets that former worlds have used: keys never meet.
@@ -94,6 +102,28 @@ func (w *world) blob(r *tiers.Repository, data []byte) ocispec.Descriptor {
 		w.t.Fatal(err)
 	}
 	return desc
+}
+
+// layerOf is the content of one of the many layers of a wide image.
+func layerOf(i int) []byte { return fmt.Appendf(nil, "layer %d", i) }
+
+// layersOf describes the first n of them.
+func layersOf(n int) []ocispec.Descriptor {
+	layers := make([]ocispec.Descriptor, n)
+	for i := range layers {
+		data := layerOf(i)
+		layers[i] = ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayer, Digest: digest.FromBytes(data), Size: int64(len(data))}
+	}
+	return layers
+}
+
+// pushLayers pushes the first n of them to dev.
+func (w *world) pushLayers(n int) []ocispec.Descriptor {
+	w.t.Helper()
+	for i := range n {
+		w.blob(w.dev, layerOf(i))
+	}
+	return layersOf(n)
 }
 
 // image renders an image manifest of the given layers.

@@ -12,7 +12,7 @@ import (
 // neither digest.
 func rowWrongContent(s *suite) {
 	c := s.open
-	for _, algorithm := range []digest.Algorithm{digest.SHA256, digest.SHA512} {
+	for _, algorithm := range algorithms() {
 		for _, way := range uploadWays() {
 			for _, content := range []string{"", "{}", random(100)} {
 				s.test(fmt.Sprintf("%s %s %d", algorithm, way.name, len(content)), func(t *testing.T) {

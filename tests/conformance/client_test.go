@@ -33,25 +33,19 @@ type answer struct {
 	err    error // of reading it, or of an answer that never came
 }
 
-// code is the code of the only error of an envelope.
-func (a answer) code() string {
+// problem is the only error of an envelope; nothing where it has no text.
+func (a answer) problem() (p struct{ Code, Message string }) {
 	var e struct {
 		Errors []struct{ Code, Message string }
 	}
-	if json.Unmarshal(a.body, &e) != nil || len(e.Errors) != 1 || e.Errors[0].Message == "" {
-		return ""
+	if json.Unmarshal(a.body, &e) == nil && len(e.Errors) == 1 && e.Errors[0].Message != "" {
+		p = e.Errors[0]
 	}
-	return e.Errors[0].Code
+	return p
 }
 
-// message is the text of the only error of an envelope.
-func (a answer) message() string {
-	var e struct{ Errors []struct{ Message string } }
-	if json.Unmarshal(a.body, &e) != nil || len(e.Errors) != 1 {
-		return ""
-	}
-	return e.Errors[0].Message
-}
+func (a answer) code() string    { return a.problem().Code }
+func (a answer) message() string { return a.problem().Message }
 
 // exchange is one request and the answer owed.
 type exchange struct {

@@ -188,7 +188,7 @@ func described(d ocispec.Descriptor, extra string) string {
 // its last DELETE.
 func TestKinds(t *testing.T) {
 	c := client{registry: newRegistry(t, nil)}
-	for _, algorithm := range []digest.Algorithm{digest.SHA256, digest.SHA512} {
+	for _, algorithm := range algorithms() {
 		for name, build := range kinds() {
 			t.Run(name+" "+algorithm.String(), func(t *testing.T) {
 				k := &kind{algorithm: algorithm, tags: map[string]digest.Digest{}}

@@ -128,6 +128,7 @@ func rowMissing(s *suite) {
 	} {
 		s.test(name, func(t *testing.T) {
 			c.want(t, exchange{method: "PUT", target: "/v2/" + repo + "/manifests/index", body: body, headers: []string{"Content-Type", typeIndex}, status: 404, code: "MANIFEST_BLOB_UNKNOWN"})
+			c.want(t, exchange{method: "GET", target: "/v2/" + repo + "/manifests/index", status: 404, code: "MANIFEST_UNKNOWN"})
 		})
 	}
 	for i, subject := range []string{zeros, digest.SHA512.FromString("subject").String(), digest.FromString("layer").String(), digest.FromString(image("elsewhere", "")).String()} {
@@ -158,7 +159,7 @@ func foreign(url string) string {
 func rowUnusual(s *suite) {
 	c, repo := s.open, "dev/unusual"
 	for _, way := range uploadWays() {
-		for _, algorithm := range []digest.Algorithm{digest.SHA256, digest.SHA512} {
+		for _, algorithm := range algorithms() {
 			s.test("empty blob "+way.name+" "+algorithm.String(), func(t *testing.T) {
 				at := "dev/" + way.name + "-empty"
 				c.is(t, 201, way.push(t, c, at, "", algorithm.FromString("")))

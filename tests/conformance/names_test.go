@@ -121,7 +121,7 @@ func rowDigests(s *suite) {
 			s.open.want(t, exchange{method: "POST", target: "/v2/dev/digests/blobs/uploads/?digest=" + d, body: "x", status: 400, code: "DIGEST_INVALID"})
 		})
 	}
-	for _, algorithm := range []digest.Algorithm{digest.SHA256, digest.SHA512} {
+	for _, algorithm := range algorithms() {
 		s.test(algorithm.String()+" is first-class", func(t *testing.T) {
 			content := random(100)
 			d := algorithm.FromString(content)

@@ -163,7 +163,7 @@ func rowSessions(s *suite) {
 // rowReplays: the last PUT may be asked again, because its answer may have been lost.
 func rowReplays(s *suite) {
 	c, repo := s.open, "dev/replay"
-	for _, algorithm := range []digest.Algorithm{digest.SHA256, digest.SHA512} {
+	for _, algorithm := range algorithms() {
 		for name, begin := range map[string]func(tb testing.TB, content string) (at, rest string){
 			"whole":       func(tb testing.TB, content string) (string, string) { return c.begin(tb, repo), content },
 			"after PATCH": func(tb testing.TB, content string) (string, string) { return c.patched(tb, repo, content), "" },

@@ -92,7 +92,7 @@ func (s *server) attached(repository, digest string) (all []string) {
 }
 
 // index lists the digests of an index that stands under a path of the repository, sorted.
-// One that is not there, or an image, has none.
+// An image has none.
 func (s *server) index(repository, path string) (digests []string) {
 	s.Helper()
 	resp, err := http.Get(s.url + "/v2/" + repository + "/" + path)
@@ -100,9 +100,6 @@ func (s *server) index(repository, path string) (digests []string) {
 		s.Fatal(err)
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode == http.StatusNotFound {
-		return nil
-	}
 	var index struct{ Manifests []struct{ Digest string } }
 	if err := json.NewDecoder(resp.Body).Decode(&index); err != nil || resp.StatusCode != http.StatusOK {
 		s.Fatalf("GET %s of %s: %s, %v", path, repository, resp.Status, err)
