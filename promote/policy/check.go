@@ -16,10 +16,26 @@ type jointCheck interface {
 	jointly(t *trial, target Platform, accepted []claim) string
 }
 
+// scopedCheck is a check of evidence that belongs to one decision alone.
+type scopedCheck interface {
+	check
+	// elsewhere says which other decision a claim is about; empty where it is about this
+	// one, or that cannot be told. Such a claim is passed over, and replaces none.
+	elsewhere(t *trial, c claim) string
+}
+
+// remediedCheck is a check whose evidence another command supplies than sluice attest.
+type remediedCheck interface {
+	check
+	// remedy is the command by which an authority supplies what ref is missing.
+	remedy(ref, authority string) string
+}
+
 // checks compiles the typed checks of a requirement. One that implies predicate types fills
 // them in where the requirement names none (implied).
 func (l *loader) checks(path string, r *Requirement) []check {
 	var checks []check
+	checks = append(checks, l.approval(path, r)...)
 	return checks
 }
 

@@ -83,6 +83,9 @@ type Requirement struct {
 	// rest of the requirement. A requirement that has neither predicateTypes nor from looks
 	// at everything that an authority of the policy signed about the artifact.
 	WhereAll []string `json:"whereAll,omitempty" yaml:"whereAll"`
+
+	// Typed checks, each described with its type.
+	Approval *ApprovalSpec `json:"approval,omitempty" yaml:"approval"`
 }
 
 // overAll says whether the requirement is about all verified evidence, whoever signed it.

@@ -101,6 +101,7 @@ func (t *trial) evaluate() (out Rule) {
 		out.Evidence = []Used{}
 		out.Remedy = t.remedy(t.Facts, findings)
 		out.Message += t.misfits()
+		out.Awaits = t.awaits(findings)
 	}
 	return out
 }
@@ -139,6 +140,7 @@ type finding struct {
 	target   Platform
 	claims   int     // of the right type, by the right authorities
 	accepted []claim // those that hold
+	refused  []claim // those that count and do not
 	reasons  []string
 	// together says why the accepted claims do not suffice as a set; empty where they do.
 	together string
@@ -192,6 +194,8 @@ func (t *trial) examine(target Platform) finding {
 			continue
 		}
 		mine, reason := t.claimsOf(t.Facts, e)
+		mine, other := t.concerned(mine)
+		elsewhere = append(elsewhere, other...)
 		claims = append(claims, mine...)
 		if reason != "" {
 			near = append(near, reason)
@@ -203,6 +207,7 @@ func (t *trial) examine(target Platform) finding {
 		for _, c := range group.current {
 			if reason := t.try(c, group.newest); reason != "" {
 				out.reasons = append(out.reasons, reason)
+				out.refused = append(out.refused, c)
 				accepted = false
 			}
 		}
@@ -217,6 +222,24 @@ func (t *trial) examine(target Platform) finding {
 	}
 	out.reasons = slices.Concat(out.reasons, near, elsewhere) // the likeliest cause first
 	return out
+}
+
+// concerned leaves out the claims that a check finds to be about another decision.
+func (t *trial) concerned(claims []claim) (mine []claim, elsewhere []string) {
+	for _, c := range claims {
+		reason := ""
+		for _, check := range t.checks {
+			if scoped, ok := check.(scopedCheck); ok && reason == "" {
+				reason = scoped.elsewhere(t, c)
+			}
+		}
+		if reason != "" {
+			elsewhere = append(elsewhere, fmt.Sprintf("%s by %s: %s", short(c.Manifest), c.signer.Authority, reason))
+			continue
+		}
+		mine = append(mine, c)
+	}
+	return mine, elsewhere
 }
 
 // claimsOf takes an attestation apart by the authorities of the rule that signed it. The
