@@ -62,6 +62,8 @@ type Engine struct {
 
 	mu      sync.Mutex
 	running map[string]*running // by promotion that is claimed
+	// unchanged are generations in which nothing had changed for a promotion that waits.
+	unchanged map[string]int64
 }
 
 // signer is a tier's key.

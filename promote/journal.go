@@ -21,6 +21,7 @@ import (
 //
 //	promotion/<id>         journal: the promotion and who works on it
 //	promotion-open/<id>    it is not terminal, or is and was not tidied up after
+//	promotion-waiting/<repo>@<id>  it waits for approvals: what it has seen
 //	promotion-key/<hash>   the promotion that did, or does, exactly this
 //	replica/<id>           sign of life of a replica; expires
 const (
@@ -39,6 +40,8 @@ type journal struct {
 	Attempt int    `json:"attempt,omitempty"`
 	// Code tells a repeated answer what kind of error an Errored promotion had.
 	Code string `json:"code,omitempty"`
+	// WaitFor is how long it may wait for approvals, from CreatedAt; 0: not at all.
+	WaitFor time.Duration `json:"waitFor,omitempty"`
 }
 
 // opened is a journal as it was read.
@@ -46,6 +49,7 @@ type opened struct {
 	journal
 	record   tiers.Record
 	prepared *prepared // for the first attempt; nil: read again
+	waited   *waiting  // what it had seen, if it waited; nil otherwise
 }
 
 // arrival is the id of what an attempt stages in the tier above and pins in both: an
@@ -113,6 +117,10 @@ func (e *Engine) write(ctx context.Context, o *opened, change tiers.Change) erro
 // then that one is returned. A former one that came to nothing is no obstacle.
 func (e *Engine) begin(ctx context.Context, actor string, r Request, p *plan, pol *inForce) (o *opened, created bool, err error) {
 	key := requestKey(r, p.basis.Root.Digest, pol.Digest(), p)
+	patience, err := r.patience()
+	if err != nil {
+		return nil, false, err
+	}
 	err = tiers.Retry(ctx, func() error {
 		pointer, err := e.get(ctx, prefixKey+key)
 		if err != nil {
@@ -139,7 +147,7 @@ func (e *Engine) begin(ctx context.Context, actor string, r Request, p *plan, po
 		o = &opened{record: tiers.Record{Key: prefixPromotion + id}, journal: journal{Key: key, Promotion: Promotion{
 			ID: id, State: Pending, Repository: r.Repository, Reference: r.Reference, Digest: p.basis.Root.Digest,
 			From: r.From, To: r.To, Tags: r.Tags, RequestedBy: actor, Reason: r.Reason, CreatedAt: e.registry.Now(),
-		}, Owner: e.owner}}
+		}, Owner: e.owner, WaitFor: patience}}
 		created = true
 		e.claim(id) // before anybody can see it, recover too
 		err = e.write(ctx, o, tiers.Change{

@@ -22,8 +22,8 @@ const (
 // evidenceTag are the tags that belong to digests. Nobody promotes to them by name.
 var evidenceTag = regexp.MustCompile(`^sha(256|512)-[0-9a-f]{64,}`)
 
-// Promote carries out a request and returns the promotion in a terminal state. created is
-// false where the same was asked and done before. A policy that says no is no error: the
+// Promote carries out a request and returns the promotion in a terminal state, or Pending
+// where it waits for approvals. created is false where the same was asked and done before. A policy that says no is no error: the
 // promotion is Failed. A promotion that is Errored comes with the error. When ctx ends
 // early the promotion goes on.
 func (e *Engine) Promote(ctx context.Context, actor string, request Request) (p Promotion, created bool, err error) {
@@ -42,6 +42,9 @@ func (e *Engine) Promote(ctx context.Context, actor string, request Request) (p 
 func (e *Engine) Start(ctx context.Context, actor string, request Request) (p Promotion, created bool, err error) {
 	source, err := e.check(&request, actor)
 	if err != nil {
+		return Promotion{}, false, err
+	}
+	if err := e.roomToWait(ctx, request); err != nil {
 		return Promotion{}, false, err
 	}
 	pol, err := e.policyOf(ctx, request.To)
@@ -115,6 +118,9 @@ func (e *Engine) check(r *Request, actor string) (*tiers.Repository, error) {
 	if r.Reference == "" {
 		return nil, fmt.Errorf("%w: reference is missing: want a tag or digest of %s", oci.ErrRequestInvalid, source.FullName())
 	}
+	if _, err := r.patience(); err != nil {
+		return nil, err
+	}
 	if len(r.Reason) > maxReason {
 		return nil, fmt.Errorf("%w: the reason has %d bytes, at most %d are kept", oci.ErrRequestInvalid, len(r.Reason), maxReason)
 	}
@@ -183,7 +189,7 @@ func (e *Engine) decide(r Request, p *plan, pol *inForce) policy.Verdict {
 	return pol.Evaluate(facts)
 }
 
-// wait returns the journal once it is terminal.
+// wait returns the journal once it is terminal, or waits for somebody else.
 func (e *Engine) wait(ctx context.Context, id string) (*opened, error) {
 	for {
 		e.mu.Lock()
@@ -197,7 +203,7 @@ func (e *Engine) wait(ctx context.Context, id string) (*opened, error) {
 			}
 		}
 		o, err := e.open(ctx, id)
-		if err != nil || o.State.Terminal() {
+		if err != nil || o.State.Terminal() || o.waits() {
 			return o, err
 		}
 		select {

@@ -110,6 +110,18 @@ func (p *Policy) CheckApproval(a Approval, repository string) error {
 	return nil
 }
 
+// Approvers are the authorities whose approval some requirement asks for, each once.
+func (p *Policy) Approvers() []string {
+	var names []string
+	for _, r := range p.rules {
+		if r.Approval != nil && r.Mode != Off {
+			names = append(names, r.From.Authorities...)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
 // ApprovalSpec has a requirement accept approvals of this very decision, by whoever did not
 // build the artifact.
 type ApprovalSpec struct{}
