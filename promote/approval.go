@@ -2,6 +2,7 @@ package promote
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"sluice.dev/sluice/oci"
 	"sluice.dev/sluice/promote/attest"
 	"sluice.dev/sluice/promote/policy"
+	"sluice.dev/sluice/tiers"
 )
 
 // approvalSkew is how far the clock of an approver may be ahead.
@@ -63,13 +65,27 @@ func (e *Engine) Approve(ctx context.Context, actor string, r ApprovalRequest) (
 	if err != nil {
 		return result, err
 	}
-	// By its own time, so that the same approval is the same manifest.
-	carrier, err := attest.Attach(ctx, source.AsRegistry(), r.Bundle, policy.ApprovalType, basis.Root, approval.Timestamp)
+	carrier, err := keepApproval(ctx, source.AsRegistry(), r.Bundle, basis.Root, approval.Timestamp)
 	if err != nil {
 		return result, fmt.Errorf("attach approval of %s@%s: %w", source.FullName(), basis.Root.Digest, err)
 	}
-	return ApprovalResult{Digest: carrier.Digest, Subject: basis.Root.Digest, Repository: r.Repository, From: source.Tier.Name, To: r.To,
+	return ApprovalResult{Digest: carrier, Subject: basis.Root.Digest, Repository: r.Repository, From: source.Tier.Name, To: r.To,
 		Decision: approval.Decision, Signers: signers}, nil
+}
+
+// keepApproval attaches an approval, unless it is there. The manifest is dated by the
+// approval itself, so that the same approval is the same manifest.
+func keepApproval(ctx context.Context, repo *tiers.Repository, bundle []byte, subject ocispec.Descriptor, stated time.Time) (digest.Digest, error) {
+	manifest, _, err := attest.BundleManifest(bundle, policy.ApprovalType, subject, stated)
+	if err != nil {
+		return "", err
+	}
+	there := digest.FromBytes(manifest)
+	if _, err := repo.Resolve(ctx, there.String()); !errors.Is(err, oci.ErrManifestUnknown) {
+		return there, err
+	}
+	desc, err := attest.Attach(ctx, repo, bundle, policy.ApprovalType, subject, stated)
+	return desc.Digest, err
 }
 
 // checkApproval says what a bundle approves, and who of the policy's approvers signed it.

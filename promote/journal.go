@@ -40,8 +40,8 @@ type journal struct {
 	Attempt int    `json:"attempt,omitempty"`
 	// Code tells a repeated answer what kind of error an Errored promotion had.
 	Code string `json:"code,omitempty"`
-	// WaitFor is how long it may wait for approvals, from CreatedAt; 0: not at all.
-	WaitFor time.Duration `json:"waitFor,omitempty"`
+	// WaitLimit is until when it may wait for approvals; zero: not at all.
+	WaitLimit time.Time `json:"waitLimit,omitzero"`
 }
 
 // opened is a journal as it was read.
@@ -147,7 +147,10 @@ func (e *Engine) begin(ctx context.Context, actor string, r Request, p *plan, po
 		o = &opened{record: tiers.Record{Key: prefixPromotion + id}, journal: journal{Key: key, Promotion: Promotion{
 			ID: id, State: Pending, Repository: r.Repository, Reference: r.Reference, Digest: p.basis.Root.Digest,
 			From: r.From, To: r.To, Tags: r.Tags, RequestedBy: actor, Reason: r.Reason, CreatedAt: e.registry.Now(),
-		}, Owner: e.owner, WaitFor: patience}}
+		}, Owner: e.owner}}
+		if patience > 0 {
+			o.WaitLimit = o.CreatedAt.Add(patience)
+		}
 		created = true
 		e.claim(id) // before anybody can see it, recover too
 		err = e.write(ctx, o, tiers.Change{

@@ -100,12 +100,9 @@ func (e *Engine) roomToWait(ctx context.Context, r Request) error {
 // waits says whether a promotion waits for somebody else: nobody works on it.
 func (o *opened) waits() bool { return o.State == Pending && o.WaitUntil != nil && o.Owner == "" }
 
-// until is when the wait ends.
-func (o *opened) until() time.Time { return o.CreatedAt.Add(o.WaitFor) }
-
 // mayWait says whether a promotion that was refused wants to wait and has reason to.
 func (o *opened) mayWait(now time.Time) bool {
-	return o.WaitFor > 0 && o.Verdict.Awaits() && now.Before(o.until())
+	return now.Before(o.WaitLimit) && o.Verdict.Awaits()
 }
 
 // see hashes what is attached before the plan is made, where it is known of what: what
@@ -121,7 +118,7 @@ func (m *move) see(ctx context.Context) (err error) {
 // decided, which is begun anew, or waiting.
 func (m *move) park(ctx context.Context) error {
 	o, before := m.o, m.o.journal
-	until := o.until()
+	until := o.WaitLimit
 	w := waiting{From: o.From, To: o.To, Reference: o.Reference, Digest: o.Digest, Until: until,
 		Generation: m.plan.basis.Generation.Revision, Policy: revisions(m.policy), Seen: m.seen}
 	if subjects := subjectsOf(m.plan.basis.Root, m.plan.platforms); len(subjects) <= maxRelied {
