@@ -122,6 +122,11 @@ func (e *Engine) begin(ctx context.Context, actor string, r Request, p *plan, po
 		return nil, false, err
 	}
 	err = tiers.Retry(ctx, func() error {
+		if patience > 0 {
+			if o, err = e.waitingFor(ctx, r, p.basis.Root.Digest); o != nil || err != nil {
+				return err
+			}
+		}
 		pointer, err := e.get(ctx, prefixKey+key)
 		if err != nil {
 			return err
@@ -143,26 +148,32 @@ func (e *Engine) begin(ctx context.Context, actor string, r Request, p *plan, po
 				}
 			}
 		}
-		id := e.registry.NewID()
-		o = &opened{record: tiers.Record{Key: prefixPromotion + id}, journal: journal{Key: key, Promotion: Promotion{
-			ID: id, State: Pending, Repository: r.Repository, Reference: r.Reference, Digest: p.basis.Root.Digest,
-			From: r.From, To: r.To, Tags: r.Tags, RequestedBy: actor, Reason: r.Reason, CreatedAt: e.registry.Now(),
-		}, Owner: e.owner}}
-		if patience > 0 {
+		o = e.newJournal(actor, r, p.basis.Root.Digest)
+		if o.Key = key; patience > 0 {
 			o.WaitLimit = o.CreatedAt.Add(patience)
 		}
-		created = true
+		id := o.ID
 		e.claim(id) // before anybody can see it, recover too
 		err = e.write(ctx, o, tiers.Change{
 			If:  []tiers.Condition{tiers.Unchanged(pointer)},
 			Put: []tiers.Put{{Key: prefixOpen + id}, {Key: pointer.Key, Value: []byte(id)}},
 		})
+		created = err == nil
 		if err != nil {
 			e.release(id)
 		}
 		return err
 	})
 	return o, created, err
+}
+
+// newJournal makes the journal of a promotion that nobody has asked for before.
+func (e *Engine) newJournal(actor string, r Request, root digest.Digest) *opened {
+	id := e.registry.NewID()
+	return &opened{record: tiers.Record{Key: prefixPromotion + id}, journal: journal{Owner: e.owner, Promotion: Promotion{
+		ID: id, State: Pending, Repository: r.Repository, Reference: r.Reference, Digest: root,
+		From: r.From, To: r.To, Tags: r.Tags, RequestedBy: actor, Reason: r.Reason, CreatedAt: e.registry.Now(),
+	}}}
 }
 
 // stillStands says whether a promotion that succeeded would change nothing if it were done

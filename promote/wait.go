@@ -127,7 +127,8 @@ func (m *move) park(ctx context.Context) error {
 	change := tiers.Change{
 		Delete: []string{prefixOpen + o.ID},
 		// Who asks for the same, with the approvals that came so far, finds this one.
-		Put: []tiers.Put{{Key: waitingPrefix(o.Repository) + o.ID, Value: tiers.Encode(w)}, m.keyed()},
+		Put: []tiers.Put{{Key: waitingPrefix(o.Repository) + o.ID, Value: tiers.Encode(w)}, m.keyed(),
+			{Key: prefixKey + waitKey(m.request, o.Digest), Value: []byte(o.ID)}},
 	}
 	if o.WaitUntil == nil {
 		change.Put = append(change.Put, m.engine.registry.EventPut(tiers.Event{Type: tiers.EventWaiting, Actor: o.RequestedBy,
@@ -147,6 +148,24 @@ func (m *move) park(ctx context.Context) error {
 func (m *move) keyed() tiers.Put {
 	m.o.Key = requestKey(m.request, m.o.Digest, m.policy.Digest(), m.plan)
 	return tiers.Put{Key: prefixKey + m.o.Key, Value: []byte(m.o.ID)}
+}
+
+// waitKey identifies what a promotion waits with, whatever evidence has come so far and
+// whatever policy is in force.
+func waitKey(r Request, root digest.Digest) string { return requestKey(r, root, "", &plan{}) }
+
+// waitingFor finds the promotion that waits already with what is asked for; nil where none
+// does. It may have not seen yet what has come since.
+func (e *Engine) waitingFor(ctx context.Context, r Request, root digest.Digest) (*opened, error) {
+	pointer, err := e.get(ctx, prefixKey+waitKey(r, root))
+	if err != nil || pointer.Revision == 0 {
+		return nil, err
+	}
+	o, err := e.open(ctx, string(pointer.Value))
+	if errors.Is(err, oci.ErrPromotionUnknown) || err == nil && o.State.Terminal() {
+		return nil, nil
+	}
+	return o, err
 }
 
 func revisions(pol *inForce) []int64 {
