@@ -84,7 +84,8 @@ type Requirement struct {
 	// at everything that an authority of the policy signed about the artifact.
 	WhereAll []string `json:"whereAll,omitempty" yaml:"whereAll"`
 
-	// Typed checks, each described with its type.
+	// Approval has the requirement ask for approvals of this very decision (sluice approve),
+	// by whoever did not build the artifact. It has no members: approval: {}.
 	Approval *ApprovalSpec `json:"approval,omitempty" yaml:"approval"`
 }
 
