@@ -49,7 +49,6 @@ type opened struct {
 	journal
 	record   tiers.Record
 	prepared *prepared // for the first attempt; nil: read again
-	waited   *waiting  // what it had seen, if it waited; nil otherwise
 }
 
 // arrival is the id of what an attempt stages in the tier above and pins in both: an
@@ -115,7 +114,8 @@ func (e *Engine) write(ctx context.Context, o *opened, change tiers.Change) erro
 
 // begin records a request and claims it, unless the very same is under way or was done:
 // then that one is returned. A former one that came to nothing is no obstacle.
-func (e *Engine) begin(ctx context.Context, actor string, r Request, p *plan, pol *inForce) (o *opened, created bool, err error) {
+// extra is written with it, and compared.
+func (e *Engine) begin(ctx context.Context, actor string, r Request, p *plan, pol *inForce, extra tiers.Change) (o *opened, created bool, err error) {
 	key := requestKey(r, p.basis.Root.Digest, pol.Digest(), p)
 	patience, err := r.patience()
 	if err != nil {
@@ -155,8 +155,8 @@ func (e *Engine) begin(ctx context.Context, actor string, r Request, p *plan, po
 		id := o.ID
 		e.claim(id) // before anybody can see it, recover too
 		err = e.write(ctx, o, tiers.Change{
-			If:  []tiers.Condition{tiers.Unchanged(pointer)},
-			Put: []tiers.Put{{Key: prefixOpen + id}, {Key: pointer.Key, Value: []byte(id)}},
+			If:  append([]tiers.Condition{tiers.Unchanged(pointer)}, extra.If...),
+			Put: append([]tiers.Put{{Key: prefixOpen + id}, {Key: pointer.Key, Value: []byte(id)}}, extra.Put...),
 		})
 		created = err == nil
 		if err != nil {

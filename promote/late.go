@@ -26,6 +26,9 @@ type standingRecord struct {
 	Allowed   bool      `json:"allowed"`
 	Since     time.Time `json:"since"` // when it was first said so
 	Refused   []string  `json:"refused,omitempty"`
+	// Generation of the repository below and what was Seen there, in a tier that follows.
+	Generation int64 `json:"generation,omitempty"`
+	Seen       seen  `json:"seen,omitzero"`
 }
 
 func standingKey(tier, repository string, d digest.Digest) string {
@@ -103,6 +106,9 @@ func (m *move) settle(ctx context.Context, change *tiers.Change) error {
 		return err
 	}
 	next := standingRecord{Promotion: o.ID, Allowed: o.Verdict.Allowed, Since: now, Refused: refusedBy(*o.Verdict)}
+	if m.target.Tier.FollowEvidence {
+		next.Generation, next.Seen = m.plan.basis.Generation.Revision, m.seen
+	}
 	if !next.Allowed {
 		if stands, err := m.stands(ctx); err != nil || !stands {
 			return err

@@ -36,7 +36,7 @@ type move struct {
 	object  string // where the record is kept
 	digest  digest.Digest
 
-	seen string // a hash of what was attached before the plan was made; empty: not known
+	seen seen // before the plan was made
 }
 
 // Record is the document that the event of a promotion points to: all that it takes to

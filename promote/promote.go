@@ -40,6 +40,11 @@ func (e *Engine) Promote(ctx context.Context, actor string, request Request) (p 
 
 // Start records a request and carries it out in the background.
 func (e *Engine) Start(ctx context.Context, actor string, request Request) (p Promotion, created bool, err error) {
+	return e.start(ctx, actor, request, tiers.Change{})
+}
+
+// start is Start with what is compared and written together with the request.
+func (e *Engine) start(ctx context.Context, actor string, request Request, extra tiers.Change) (p Promotion, created bool, err error) {
 	source, err := e.check(&request, actor)
 	if err != nil {
 		return Promotion{}, false, err
@@ -54,6 +59,9 @@ func (e *Engine) Start(ctx context.Context, actor string, request Request) (p Pr
 	prepared := &prepared{policy: pol, at: e.registry.Now()}
 	var plan *plan
 	err = e.guarded(ctx, func() (err error) {
+		if prepared.seen, err = e.see(ctx, source, request); err != nil {
+			return err
+		}
 		plan, err = e.planFor(ctx, source, request.Reference, pol.Policy)
 		return err
 	})
@@ -63,7 +71,7 @@ func (e *Engine) Start(ctx context.Context, actor string, request Request) (p Pr
 	if err := e.checkTags(ctx, request, plan); err != nil {
 		return Promotion{}, false, err
 	}
-	o, created, err := e.begin(ctx, actor, request, plan, pol)
+	o, created, err := e.begin(ctx, actor, request, plan, pol, extra)
 	if err != nil {
 		return Promotion{}, false, err
 	}

@@ -226,6 +226,7 @@ func (e *Engine) attempt(ctx context.Context, o *opened) error {
 type prepared struct {
 	plan   *plan
 	policy *inForce
+	seen   seen
 	at     time.Time
 }
 
@@ -238,10 +239,12 @@ func (m *move) prepare(ctx context.Context) (err error) {
 	before := m.o.prepared
 	m.o.prepared = nil
 	if before != nil && m.engine.registry.Now().Sub(before.at) < preparedAge {
-		m.plan, m.policy = before.plan, before.policy
+		m.plan, m.policy, m.seen = before.plan, before.policy, before.seen
 		return nil
 	}
-	if err := m.see(ctx); err != nil {
+	asked := m.request
+	asked.Wait = !m.o.WaitLimit.IsZero()
+	if m.seen, err = m.engine.see(ctx, m.source, asked); err != nil {
 		return err
 	}
 	if m.policy, err = m.engine.policyOf(ctx, m.o.To); err != nil {

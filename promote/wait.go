@@ -2,9 +2,6 @@ package promote
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -33,8 +30,7 @@ const (
 	maxWaiting           = 1000 // promotions of the registry that wait at once, about
 	maxWaitingRepository = 50   // of one repository
 	waitingPage          = 200
-	maxResumed           = 50     // taken up at one look; the rest at the next
-	maxSeen              = 20_000 // referrers of one artifact that are compared
+	maxResumed           = 50 // taken up at one look; the rest at the next
 )
 
 // waiting says what the verdict of a promotion that waits rested on.
@@ -48,11 +44,7 @@ type waiting struct {
 	// of the pointer to it.
 	Generation int64   `json:"generation"`
 	Policy     []int64 `json:"policy"`
-	// Subjects are what evidence was looked for about; none where they are many: then any
-	// change of the repository has it decided anew.
-	Subjects []digest.Digest `json:"subjects,omitempty"`
-	// Seen is a hash of what was attached to them; empty: not known.
-	Seen string `json:"seen,omitempty"`
+	Seen       seen    `json:"seen,omitzero"`
 }
 
 // patience is how long a request is ready to wait for approvals; 0: not at all.
@@ -105,15 +97,6 @@ func (o *opened) mayWait(now time.Time) bool {
 	return now.Before(o.WaitLimit) && o.Verdict.Awaits()
 }
 
-// see hashes what is attached before the plan is made, where it is known of what: what
-// comes while the plan is being made differs from it then.
-func (m *move) see(ctx context.Context) (err error) {
-	if w := m.o.waited; w != nil && len(w.Subjects) > 0 {
-		m.seen, err = seen(ctx, m.source, w.Reference, w.Subjects)
-	}
-	return err
-}
-
 // park has the promotion wait. All of it is one write, so a crash leaves it either being
 // decided, which is begun anew, or waiting.
 func (m *move) park(ctx context.Context) error {
@@ -121,9 +104,6 @@ func (m *move) park(ctx context.Context) error {
 	until := o.WaitLimit
 	w := waiting{From: o.From, To: o.To, Reference: o.Reference, Digest: o.Digest, Until: until,
 		Generation: m.plan.basis.Generation.Revision, Policy: revisions(m.policy), Seen: m.seen}
-	if subjects := subjectsOf(m.plan.basis.Root, m.plan.platforms); len(subjects) <= maxRelied {
-		w.Subjects = subjects
-	}
 	change := tiers.Change{
 		Delete: []string{prefixOpen + o.ID},
 		// Who asks for the same, with the approvals that came so far, finds this one.
@@ -188,46 +168,4 @@ func (m *move) endOfWait() string {
 		}
 	}
 	return "it waits no longer: approvals would not change what the policy says by " + strings.Join(rules, ", ")
-}
-
-// seen hashes what hangs on the subjects and where the tag that was asked by points. It
-// is empty where that is too much to compare.
-func seen(ctx context.Context, source *tiers.Repository, reference string, subjects []digest.Digest) (string, error) {
-	h := sha256.New()
-	enc := json.NewEncoder(h) // encoding strings to a hash cannot fail
-	tags := []string{}
-	if !oci.IsDigest(reference) {
-		tags = append(tags, reference)
-	}
-	count := 0
-	for _, subject := range subjects {
-		for last := ""; ; {
-			page, next, err := source.Referrers(ctx, subject, "", last, referrerPage)
-			if err != nil {
-				return "", err
-			}
-			for _, desc := range page {
-				_ = enc.Encode([]string{subject.String(), desc.Digest.String()})
-			}
-			if count += len(page); count > maxSeen {
-				return "", nil
-			}
-			if last = next; next == "" {
-				break
-			}
-		}
-		tag := oci.FallbackTag(subject)
-		tags = append(tags, tag)
-		for _, suffix := range cosignSuffixes {
-			tags = append(tags, tag+suffix)
-		}
-	}
-	for _, tag := range tags {
-		desc, err := source.Resolve(ctx, tag)
-		if err != nil && !errors.Is(err, oci.ErrManifestUnknown) {
-			return "", err
-		}
-		_ = enc.Encode([]string{tag, desc.Digest.String()})
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
 }

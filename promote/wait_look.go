@@ -44,6 +44,8 @@ func (e *Engine) watchWaiting(ctx context.Context) {
 // lookAtWaiting takes up the promotions that wait and for which something has changed: an
 // approval came, by whatever way, the tag moved, the policy changed, or the time is over.
 func (e *Engine) lookAtWaiting(ctx context.Context) error {
+	e.looking.Lock()
+	defer e.looking.Unlock()
 	l := &look{engine: e, generations: map[string]int64{}, policies: map[string][]int64{}, known: map[string]int64{}}
 	for after := ""; l.resumed < maxResumed; {
 		records, err := e.registry.Catalog().List(ctx, tiers.Query{Prefix: prefixWaiting, After: after, Limit: waitingPage})
@@ -63,10 +65,10 @@ func (e *Engine) lookAtWaiting(ctx context.Context) error {
 			e.mu.Lock()
 			e.unchanged = l.known // of those that still wait
 			e.mu.Unlock()
-			return nil
+			break
 		}
 	}
-	return nil
+	return l.follow(ctx)
 }
 
 // at looks at one.
@@ -80,7 +82,7 @@ func (l *look) at(ctx context.Context, record tiers.Record) error {
 	if err != nil || !due || l.resumed == maxResumed || !l.engine.claim(id) {
 		return err
 	}
-	o, err := l.engine.unpark(ctx, record, id, w)
+	o, err := l.engine.unpark(ctx, record, id)
 	if err != nil || o == nil {
 		l.engine.release(id)
 		return err
@@ -117,8 +119,14 @@ func (l *look) changed(ctx context.Context, w waiting, repository, id string) (b
 	known := l.engine.unchanged[id]
 	l.engine.mu.Unlock()
 	if known != generation {
-		now, err := seen(ctx, source, w.Reference, w.Subjects)
-		if err != nil || w.Seen == "" || len(w.Subjects) == 0 || now != w.Seen {
+		switch desc, err := source.Resolve(ctx, w.Reference); {
+		case errors.Is(err, oci.ErrManifestUnknown) || err == nil && desc.Digest != w.Digest:
+			return true, nil
+		case err != nil:
+			return false, err
+		}
+		same, err := w.Seen.same(ctx, source)
+		if err != nil || !same {
 			return err == nil, err
 		}
 	}
@@ -158,7 +166,7 @@ func (l *look) generationOf(ctx context.Context, source *tiers.Repository) (int6
 
 // unpark makes a promotion that waits this replica's to decide; nil where another was
 // first. The write compares the journal and the record, so of two replicas one gets it.
-func (e *Engine) unpark(ctx context.Context, record tiers.Record, id string, w waiting) (*opened, error) {
+func (e *Engine) unpark(ctx context.Context, record tiers.Record, id string) (*opened, error) {
 	o, err := e.open(ctx, id)
 	change := tiers.Change{If: []tiers.Condition{tiers.Unchanged(record)}, Delete: []string{record.Key}}
 	switch {
@@ -166,7 +174,7 @@ func (e *Engine) unpark(ctx context.Context, record tiers.Record, id string, w w
 		_, err = e.registry.Catalog().Commit(ctx, change) // a record without its promotion
 		o = nil
 	case err == nil:
-		o.Owner, o.waited = e.owner, &w
+		o.Owner = e.owner
 		change.Put = []tiers.Put{{Key: prefixOpen + id}}
 		err = e.write(ctx, o, change)
 	}

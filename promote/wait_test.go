@@ -212,14 +212,11 @@ func TestWaitGoesOn(t *testing.T) {
 	a.provenance(image)
 	p := a.wait(request("1.0", "stable"))
 	defer a.running()()
-	a.image("other", "other", nil)
-	a.becomes(p.ID, "looked at", func(promote.Promotion) bool { return a.attempts(p.ID) == 2 }) // what is attached was not hashed before
-	a.becomes(p.ID, "waiting", func(p promote.Promotion) bool { return p.State == promote.Pending })
 	for i := range 3 {
 		a.provenance(a.image(fmt.Sprint("other", i), fmt.Sprint(i), nil))
 		time.Sleep(600 * time.Millisecond)
 	}
-	if n := a.attempts(p.ID); n != 2 {
+	if n := a.attempts(p.ID); n != 1 {
 		t.Errorf("decided %d times although nothing changed for it", n)
 	}
 	// CASES, Evidence 17: approvals that do not count.
@@ -228,7 +225,7 @@ func TestWaitGoesOn(t *testing.T) {
 	a.push("alice", policy.Approved, image, func(p *policy.Approval) { p.Policy = policy.PolicyDigest(digest.FromString("another")) })
 	a.push("ci", policy.Approved, image)
 	a.becomes(p.ID, "decided anew", func(p promote.Promotion) bool {
-		return p.State == promote.Pending && a.attempts(p.ID) > 2 && strings.Contains(p.Verdict.Rules[1].Message, "ci built the artifact") &&
+		return p.State == promote.Pending && a.attempts(p.ID) > 1 && strings.Contains(p.Verdict.Rules[1].Message, "ci built the artifact") &&
 			strings.Contains(p.Verdict.Rules[1].Message, `"acme/other"`)
 	})
 	// Under another policy the approvals of the former are worth nothing.
