@@ -19,8 +19,9 @@ import (
 )
 
 const (
-	defaultSlots = 4  // promotions that one replica carries out at once
-	maxPolicies  = 64 // compiled policies that are kept
+	defaultSlots = 4      // promotions that one replica carries out at once
+	maxPolicies  = 64     // compiled policies that are kept
+	maxQuiet     = 20_000 // artifacts of tiers that follow of which it is kept that nothing changed
 )
 
 // LedgerSigner is the name of the ledger's key among a Config's Signers. No tier has it.
@@ -62,6 +63,13 @@ type Engine struct {
 
 	mu      sync.Mutex
 	running map[string]*running // by promotion that is claimed
+	// unchanged are generations in which nothing had changed for a promotion that waits.
+	unchanged map[string]int64
+	looking   sync.Mutex
+	// Under looking: how far it has come in tiers that follow, and
+	// generations in which nothing had changed for an artifact.
+	followed map[string]string
+	quiet    *lru.Cache[string, int64]
 }
 
 // signer is a tier's key.
@@ -84,12 +92,16 @@ func New(config Config) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
+	quiet, err := lru.New[string, int64](maxQuiet)
+	if err != nil {
+		return nil, err
+	}
 	if config.Slots <= 0 {
 		config.Slots = defaultSlots
 	}
 	e := &Engine{
 		registry: config.Registry, url: strings.TrimSuffix(config.URL, "/"), log: config.Log, alone: config.Alone,
-		owner: config.Registry.NewID(), policies: cache, slots: make(chan struct{}, config.Slots), running: map[string]*running{},
+		owner: config.Registry.NewID(), policies: cache, slots: make(chan struct{}, config.Slots), running: map[string]*running{}, followed: map[string]string{}, quiet: quiet,
 	}
 	if e.signers, err = loadSigners(config); err != nil {
 		return nil, err

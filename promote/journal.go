@@ -21,6 +21,7 @@ import (
 //
 //	promotion/<id>         journal: the promotion and who works on it
 //	promotion-open/<id>    it is not terminal, or is and was not tidied up after
+//	promotion-waiting/<repo>@<id>  it waits for approvals: what it has seen
 //	promotion-key/<hash>   the promotion that did, or does, exactly this
 //	replica/<id>           sign of life of a replica; expires
 const (
@@ -39,6 +40,8 @@ type journal struct {
 	Attempt int    `json:"attempt,omitempty"`
 	// Code tells a repeated answer what kind of error an Errored promotion had.
 	Code string `json:"code,omitempty"`
+	// WaitLimit is until when it may wait for approvals; zero: not at all.
+	WaitLimit time.Time `json:"waitLimit,omitzero"`
 }
 
 // opened is a journal as it was read.
@@ -111,9 +114,19 @@ func (e *Engine) write(ctx context.Context, o *opened, change tiers.Change) erro
 
 // begin records a request and claims it, unless the very same is under way or was done:
 // then that one is returned. A former one that came to nothing is no obstacle.
-func (e *Engine) begin(ctx context.Context, actor string, r Request, p *plan, pol *inForce) (o *opened, created bool, err error) {
+// extra is written with it, and compared.
+func (e *Engine) begin(ctx context.Context, actor string, r Request, p *plan, pol *inForce, extra tiers.Change) (o *opened, created bool, err error) {
 	key := requestKey(r, p.basis.Root.Digest, pol.Digest(), p)
+	patience, err := r.patience()
+	if err != nil {
+		return nil, false, err
+	}
 	err = tiers.Retry(ctx, func() error {
+		if patience > 0 {
+			if o, err = e.waitingFor(ctx, r, p.basis.Root.Digest); o != nil || err != nil {
+				return err
+			}
+		}
 		pointer, err := e.get(ctx, prefixKey+key)
 		if err != nil {
 			return err
@@ -135,23 +148,32 @@ func (e *Engine) begin(ctx context.Context, actor string, r Request, p *plan, po
 				}
 			}
 		}
-		id := e.registry.NewID()
-		o = &opened{record: tiers.Record{Key: prefixPromotion + id}, journal: journal{Key: key, Promotion: Promotion{
-			ID: id, State: Pending, Repository: r.Repository, Reference: r.Reference, Digest: p.basis.Root.Digest,
-			From: r.From, To: r.To, Tags: r.Tags, RequestedBy: actor, Reason: r.Reason, CreatedAt: e.registry.Now(),
-		}, Owner: e.owner}}
-		created = true
+		o = e.newJournal(actor, r, p.basis.Root.Digest)
+		if o.Key = key; patience > 0 {
+			o.WaitLimit = o.CreatedAt.Add(patience)
+		}
+		id := o.ID
 		e.claim(id) // before anybody can see it, recover too
 		err = e.write(ctx, o, tiers.Change{
-			If:  []tiers.Condition{tiers.Unchanged(pointer)},
-			Put: []tiers.Put{{Key: prefixOpen + id}, {Key: pointer.Key, Value: []byte(id)}},
+			If:  append([]tiers.Condition{tiers.Unchanged(pointer)}, extra.If...),
+			Put: append([]tiers.Put{{Key: prefixOpen + id}, {Key: pointer.Key, Value: []byte(id)}}, extra.Put...),
 		})
+		created = err == nil
 		if err != nil {
 			e.release(id)
 		}
 		return err
 	})
 	return o, created, err
+}
+
+// newJournal makes the journal of a promotion that nobody has asked for before.
+func (e *Engine) newJournal(actor string, r Request, root digest.Digest) *opened {
+	id := e.registry.NewID()
+	return &opened{record: tiers.Record{Key: prefixPromotion + id}, journal: journal{Owner: e.owner, Promotion: Promotion{
+		ID: id, State: Pending, Repository: r.Repository, Reference: r.Reference, Digest: root,
+		From: r.From, To: r.To, Tags: r.Tags, RequestedBy: actor, Reason: r.Reason, CreatedAt: e.registry.Now(),
+	}}}
 }
 
 // stillStands says whether a promotion that succeeded would change nothing if it were done

@@ -35,6 +35,8 @@ type move struct {
 	record  Record // all that moved, for the event
 	object  string // where the record is kept
 	digest  digest.Digest
+
+	seen seen // before the plan was made
 }
 
 // Record is the document that the event of a promotion points to: all that it takes to
@@ -70,15 +72,27 @@ type RecordTag struct {
 
 // bring copies what is missing above, hidden, and the summary with it.
 func (m *move) bring(ctx context.Context) error {
-	r := m.engine.registry
-	m.fence = tiers.Unchanged(m.o.record)
-	m.arrival = m.target.Arrival(m.o.arrival(), m.fence)
-	m.record = Record{Promotion: m.o.ID, Contents: []RecordContent{}, Manifests: []RecordManifest{}, Tags: []RecordTag{}}
 	fresh, err := m.fresh(ctx)
 	if err != nil {
 		return err
 	}
-	digests := m.plan.digests(fresh)
+	if err := m.transfer(ctx, fresh); err != nil {
+		return err
+	}
+	summary, err := m.summarize(ctx)
+	if err != nil {
+		return err
+	}
+	return m.stage(ctx, append(fresh, summary))
+}
+
+// transfer opens the arrival and copies the contents of nodes.
+func (m *move) transfer(ctx context.Context, nodes []node) error {
+	r := m.engine.registry
+	m.fence = tiers.Unchanged(m.o.record)
+	m.arrival = m.target.Arrival(m.o.arrival(), m.fence)
+	m.record = Record{Promotion: m.o.ID, Contents: []RecordContent{}, Manifests: []RecordManifest{}, Tags: []RecordTag{}}
+	digests := m.plan.digests(nodes)
 	if err := r.Pin(ctx, m.source.Tier, digests, m.arrival.ID, true, m.fence); errors.Is(err, oci.ErrConflict) {
 		return fmt.Errorf("%w: %w", errBasis, err)
 	} else if err != nil {
@@ -87,14 +101,7 @@ func (m *move) bring(ctx context.Context) error {
 	if err := r.Pin(ctx, m.target.Tier, digests, m.arrival.ID, false, m.fence); err != nil {
 		return err
 	}
-	if err := m.copy(ctx, digests); err != nil {
-		return err
-	}
-	summary, err := m.summarize(ctx)
-	if err != nil {
-		return err
-	}
-	return m.stage(ctx, append(fresh, summary))
+	return m.copy(ctx, digests)
 }
 
 // stage stages the manifests, some at once: hidden, their order does not matter.
@@ -179,15 +186,26 @@ func (m *move) tally(b tiers.Brought, manifest bool) {
 }
 
 // commit makes everything visible in one transaction that compares all that the decision
-// rested on. A conflict says what changed, and with it what follows.
-func (m *move) commit(ctx context.Context) error {
+// rested on, and ends in state: Failed where only evidence rises. A conflict says what
+// changed, and with it what follows.
+func (m *move) commit(ctx context.Context, state State) error {
 	change, err := m.change(ctx)
 	if err != nil {
 		return err
 	}
-	m.o.Summary = m.summaryDigest()
-	err = m.engine.end(ctx, m.o, Succeeded, tiers.Event{Type: tiers.EventPromoted, Store: m.target.Tier.Store(),
-		MediaType: m.plan.basis.Root.MediaType, Key: m.object, Document: m.digest}, change)
+	if err := m.settle(ctx, &change); err != nil {
+		return err
+	}
+	event := tiers.Event{Type: tiers.EventRefused}
+	if state == Succeeded {
+		event.Type = tiers.EventPromoted
+		m.o.Summary = m.summaryDigest()
+		if m.o.WaitUntil != nil {
+			change.Put = append(change.Put, m.keyed())
+		}
+	}
+	event.Store, event.MediaType, event.Key, event.Document = m.target.Tier.Store(), m.plan.basis.Root.MediaType, m.object, m.digest
+	err = m.engine.end(ctx, m.o, state, event, change)
 	if err == nil {
 		return nil
 	}

@@ -22,8 +22,8 @@ const (
 // evidenceTag are the tags that belong to digests. Nobody promotes to them by name.
 var evidenceTag = regexp.MustCompile(`^sha(256|512)-[0-9a-f]{64,}`)
 
-// Promote carries out a request and returns the promotion in a terminal state. created is
-// false where the same was asked and done before. A policy that says no is no error: the
+// Promote carries out a request and returns the promotion in a terminal state, or Pending
+// where it waits for approvals. created is false where the same was asked and done before. A policy that says no is no error: the
 // promotion is Failed. A promotion that is Errored comes with the error. When ctx ends
 // early the promotion goes on.
 func (e *Engine) Promote(ctx context.Context, actor string, request Request) (p Promotion, created bool, err error) {
@@ -40,8 +40,16 @@ func (e *Engine) Promote(ctx context.Context, actor string, request Request) (p 
 
 // Start records a request and carries it out in the background.
 func (e *Engine) Start(ctx context.Context, actor string, request Request) (p Promotion, created bool, err error) {
+	return e.start(ctx, actor, request, tiers.Change{})
+}
+
+// start is Start with what is compared and written together with the request.
+func (e *Engine) start(ctx context.Context, actor string, request Request, extra tiers.Change) (p Promotion, created bool, err error) {
 	source, err := e.check(&request, actor)
 	if err != nil {
+		return Promotion{}, false, err
+	}
+	if err := e.roomToWait(ctx, request); err != nil {
 		return Promotion{}, false, err
 	}
 	pol, err := e.policyOf(ctx, request.To)
@@ -51,6 +59,9 @@ func (e *Engine) Start(ctx context.Context, actor string, request Request) (p Pr
 	prepared := &prepared{policy: pol, at: e.registry.Now()}
 	var plan *plan
 	err = e.guarded(ctx, func() (err error) {
+		if prepared.seen, err = e.see(ctx, source, request); err != nil {
+			return err
+		}
 		plan, err = e.planFor(ctx, source, request.Reference, pol.Policy)
 		return err
 	})
@@ -60,7 +71,7 @@ func (e *Engine) Start(ctx context.Context, actor string, request Request) (p Pr
 	if err := e.checkTags(ctx, request, plan); err != nil {
 		return Promotion{}, false, err
 	}
-	o, created, err := e.begin(ctx, actor, request, plan, pol)
+	o, created, err := e.begin(ctx, actor, request, plan, pol, extra)
 	if err != nil {
 		return Promotion{}, false, err
 	}
@@ -114,6 +125,9 @@ func (e *Engine) check(r *Request, actor string) (*tiers.Repository, error) {
 	}
 	if r.Reference == "" {
 		return nil, fmt.Errorf("%w: reference is missing: want a tag or digest of %s", oci.ErrRequestInvalid, source.FullName())
+	}
+	if _, err := r.patience(); err != nil {
+		return nil, err
 	}
 	if len(r.Reason) > maxReason {
 		return nil, fmt.Errorf("%w: the reason has %d bytes, at most %d are kept", oci.ErrRequestInvalid, len(r.Reason), maxReason)
@@ -183,7 +197,7 @@ func (e *Engine) decide(r Request, p *plan, pol *inForce) policy.Verdict {
 	return pol.Evaluate(facts)
 }
 
-// wait returns the journal once it is terminal.
+// wait returns the journal once it is terminal, or waits for somebody else.
 func (e *Engine) wait(ctx context.Context, id string) (*opened, error) {
 	for {
 		e.mu.Lock()
@@ -197,7 +211,7 @@ func (e *Engine) wait(ctx context.Context, id string) (*opened, error) {
 			}
 		}
 		o, err := e.open(ctx, id)
-		if err != nil || o.State.Terminal() {
+		if err != nil || o.State.Terminal() || o.waits() {
 			return o, err
 		}
 		select {

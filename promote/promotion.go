@@ -17,6 +17,10 @@ type Request struct {
 	To         string   `json:"to"`
 	Tags       []string `json:"tags,omitempty"` // in the tier above; none: the tag that was asked by
 	Reason     string   `json:"reason,omitempty"`
+	// Wait has the promotion wait where nothing but approvals is missing, for WaitFor, a
+	// Go duration of at most 720h. WaitFor alone says the same. Default 168h.
+	Wait    bool   `json:"wait,omitempty"`
+	WaitFor string `json:"waitFor,omitempty"`
 }
 
 // State is how far a promotion has come.
@@ -24,7 +28,7 @@ type State string
 
 // The states of a promotion. The last three are terminal.
 const (
-	Pending   State = "Pending"   // recorded, not begun
+	Pending   State = "Pending"   // recorded and not begun, or waiting for approvals
 	Running   State = "Running"   // being decided or copied; a replica that stops leaves it to another
 	Succeeded State = "Succeeded" // the artifact stands in the tier above
 	Failed    State = "Failed"    // the policy said no
@@ -57,8 +61,25 @@ type Promotion struct {
 	Summary digest.Digest `json:"summary,omitempty"`
 	// LedgerIndex is the index of the event in the ledger, once it is sealed.
 	LedgerIndex *int64 `json:"ledgerIndex,omitempty"`
-	// Error says why the promotion is Errored.
+	// Error says why the promotion is Errored, or why one that Failed waits no longer.
 	Error string `json:"error,omitempty"`
+	// WaitUntil is until when it waits, or would have waited, for approvals.
+	WaitUntil *time.Time `json:"waitUntil,omitempty"`
+	// Standing says how an artifact that stood in the tier above already stands there now.
+	Standing *Standing `json:"standing,omitempty"`
+}
+
+// Standing is what the policy says now of an artifact that stands in the tier above. What
+// would no longer pass is reported, and stays.
+type Standing struct {
+	Allowed bool `json:"allowed"` // whether it would pass
+	// Since is when it was first decided so: since when it would, or would not, pass. Zero
+	// where no former decision is known.
+	Since time.Time `json:"since,omitzero"`
+	// Previous is the promotion that decided about it before; empty where none is known.
+	Previous string `json:"previous,omitempty"`
+	// Changed are the enforced rules that say another thing now than they did then.
+	Changed []string `json:"changed"`
 }
 
 // Moved counts what a promotion brought to the tier above; what was there is not counted.
@@ -69,6 +90,9 @@ type Moved struct {
 	Copied    int   `json:"copied"`   // objects that the store copied by itself
 	Linked    int   `json:"linked"`   // contents whose bytes were in the store already
 	Streamed  int   `json:"streamed"` // objects that went through this process
+	// Referrers rose although the policy said no, because an authority of it signed them;
+	// the first hundred.
+	Referrers []digest.Digest `json:"referrers,omitempty"`
 }
 
 // Left is a referrer that stayed behind.

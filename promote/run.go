@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"time"
 
 	"sluice.dev/sluice/oci"
@@ -115,8 +116,14 @@ func (e *Engine) carryOut(ctx context.Context, o *opened) error {
 		e.wake(o.ID)
 		return e.tidy(ctx, o)
 	}
+	if failure == nil { // it waits
+		return nil
+	}
 	if ctx.Err() != nil {
 		return errors.Join(failure, ctx.Err())
+	}
+	if o.WaitUntil != nil && errors.Is(failure, oci.ErrUnavailable) {
+		return failure // it has waited for days: the next look takes it up
 	}
 	return e.error(ctx, o, failure)
 }
@@ -146,7 +153,7 @@ func (e *Engine) error(ctx context.Context, o *opened, failure error) error {
 	if err := e.clear(ctx, o); err != nil {
 		return errors.Join(failure, err)
 	}
-	o.Error = failure.Error()
+	o.Error, o.Standing = failure.Error(), nil
 	for _, sentinel := range journalled {
 		if errors.Is(failure, sentinel) {
 			o.Code = sentinel.Error()
@@ -166,7 +173,7 @@ func (e *Engine) yield(ctx context.Context, o *opened) error {
 	if err != nil {
 		return err
 	}
-	if now.State == Succeeded && now.Attempt == o.Attempt {
+	if now.arrived() && now.Attempt == o.Attempt {
 		return nil
 	}
 	return e.clear(ctx, o)
@@ -178,7 +185,7 @@ func (e *Engine) attempt(ctx context.Context, o *opened) error {
 	if err := e.clear(ctx, o); err != nil {
 		return err
 	}
-	o.State, o.Owner, o.Verdict, o.Moved, o.Left, o.Summary = Running, e.owner, nil, Moved{}, nil, ""
+	o.State, o.Owner, o.Verdict, o.Moved, o.Left, o.Summary, o.Standing = Running, e.owner, nil, Moved{}, nil, "", nil
 	o.Attempt++
 	if err := e.write(ctx, o, tiers.Change{}); err != nil {
 		return err
@@ -199,8 +206,12 @@ func (e *Engine) attempt(ctx context.Context, o *opened) error {
 	}
 	verdict := e.decide(m.request, m.plan, m.policy)
 	o.Verdict, o.Left = &verdict, m.plan.left
-	if !verdict.Allowed {
-		return e.end(ctx, o, Failed, tiers.Event{Type: tiers.EventRefused}, tiers.Change{Delete: []string{prefixOpen + o.ID}})
+	switch {
+	case verdict.Allowed:
+	case o.mayWait(e.registry.Now()):
+		return m.park(ctx)
+	default:
+		return m.refuse(ctx)
 	}
 	if err := e.checkTags(ctx, m.request, m.plan); err != nil {
 		return err
@@ -208,13 +219,14 @@ func (e *Engine) attempt(ctx context.Context, o *opened) error {
 	if err := m.bring(ctx); err != nil {
 		return err
 	}
-	return m.commit(ctx)
+	return m.commit(ctx, Succeeded)
 }
 
 // prepared is what was read to answer a request, and serves the first attempt as well.
 type prepared struct {
 	plan   *plan
 	policy *inForce
+	seen   seen
 	at     time.Time
 }
 
@@ -227,8 +239,13 @@ func (m *move) prepare(ctx context.Context) (err error) {
 	before := m.o.prepared
 	m.o.prepared = nil
 	if before != nil && m.engine.registry.Now().Sub(before.at) < preparedAge {
-		m.plan, m.policy = before.plan, before.policy
+		m.plan, m.policy, m.seen = before.plan, before.policy, before.seen
 		return nil
+	}
+	asked := m.request
+	asked.Wait = !m.o.WaitLimit.IsZero()
+	if m.seen, err = m.engine.see(ctx, m.source, asked); err != nil {
+		return err
 	}
 	if m.policy, err = m.engine.policyOf(ctx, m.o.To); err != nil {
 		return err
@@ -254,12 +271,18 @@ func (e *Engine) clear(ctx context.Context, o *opened) error {
 	return e.registry.Unpin(ctx, o.arrival())
 }
 
-// tidy ends what a promotion that succeeded leaves open: the marks of its arrival and its
-// pins. A crash anywhere in it is made good by doing it again.
+// arrived says whether it has brought anything that is seen: the artifact, or, where the
+// policy said no, the evidence of one that stands above.
+func (o *opened) arrived() bool {
+	return o.State == Succeeded || o.State == Failed && o.Moved.Manifests > 0
+}
+
+// tidy ends what a promotion that brought something leaves open: the marks of its arrival
+// and its pins. A crash anywhere in it is made good by doing it again.
 func (e *Engine) tidy(ctx context.Context, o *opened) error {
 	ctx, cancel := context.WithTimeout(ctx, tidyTimeout)
 	defer cancel()
-	if o.State == Succeeded {
+	if o.arrived() {
 		target, err := e.registry.Repository(o.To, o.Repository, o.RequestedBy)
 		if err != nil {
 			return err
@@ -275,12 +298,15 @@ func (e *Engine) tidy(ctx context.Context, o *opened) error {
 	return err
 }
 
-// Run takes up what was cut off, at once and then every second, and gives the signs
+// Run takes up what was cut off, and what waited and need wait no longer, at once and then every second, and gives the signs
 // of life by which other replicas leave this one's work alone. It ends with ctx.
 func (e *Engine) Run(ctx context.Context) error {
 	first := true
 	ticker := time.NewTicker(lifeRenewal)
 	defer ticker.Stop()
+	var waiting sync.WaitGroup
+	defer waiting.Wait()
+	waiting.Go(func() { e.watchWaiting(ctx) })
 	for {
 		if err := e.alive(ctx); err != nil && ctx.Err() == nil {
 			e.log.WarnContext(ctx, "no sign of life could be given", "error", err)

@@ -23,6 +23,7 @@ const apiRoot = "/api/v1"
 // methods have the meaning that promote.Engine gives them.
 type promoter interface {
 	Promote(ctx context.Context, actor string, request promote.Request) (p promote.Promotion, created bool, err error)
+	Approve(ctx context.Context, actor string, request promote.ApprovalRequest) (promote.ApprovalResult, error)
 	Start(ctx context.Context, actor string, request promote.Request) (p promote.Promotion, created bool, err error)
 	Evaluate(ctx context.Context, actor string, request promote.Request) (policy.Verdict, error)
 	Promotion(ctx context.Context, id string) (promote.Promotion, error)
@@ -70,6 +71,7 @@ func (s *Server) api(e *echo.Echo) {
 	}
 	l.lay(apiRoot+"/promotions", route{get: s.getPromotions, post: s.postPromotion})
 	l.lay(apiRoot+"/promotions/:id", route{get: s.getPromotion})
+	l.lay(apiRoot+"/approvals", route{post: s.postApproval})
 	l.lay(apiRoot+"/evaluations", route{post: s.postEvaluation})
 	l.lay(apiRoot+"/tiers", route{get: s.getTiers})
 	l.lay(apiRoot+"/tiers/:tier/repositories", route{get: s.getRepositories})

@@ -27,25 +27,30 @@ func (s *Server) readRequest(c echo.Context) (promote.Request, error) {
 	if err := readJSON(c, &request); err != nil {
 		return request, err
 	}
+	return request, checkRequest(request)
+}
+
+// checkRequest looks at the names in a request.
+func checkRequest(request promote.Request) error {
 	for _, field := range []struct{ name, value string }{
 		{"repository", request.Repository}, {"reference", request.Reference}, {"from", request.From}, {"to", request.To},
 	} {
 		if field.value == "" {
-			return request, fmt.Errorf("%w: %s is missing", oci.ErrRequestInvalid, field.name)
+			return fmt.Errorf("%w: %s is missing", oci.ErrRequestInvalid, field.name)
 		}
 	}
 	for _, tier := range []string{request.From, request.To} {
 		if err := checkTierName(tier); err != nil {
-			return request, err
+			return err
 		}
 		if err := oci.CheckName(tier + "/" + request.Repository); err != nil {
-			return request, err
+			return err
 		}
 	}
 	if len(request.Reference) > maxReference {
-		return request, fmt.Errorf("%w: reference has %d bytes, at most %d are allowed", oci.ErrRequestInvalid, len(request.Reference), maxReference)
+		return fmt.Errorf("%w: reference has %d bytes, at most %d are allowed", oci.ErrRequestInvalid, len(request.Reference), maxReference)
 	}
-	return request, checkTags(request.Tags)
+	return checkTags(request.Tags)
 }
 
 func checkTags(tags []string) error {

@@ -21,6 +21,8 @@ const (
 	EventPromoted        EventType = "promotion.succeeded"
 	EventRefused         EventType = "promotion.failed"  // the policy said no
 	EventErrored         EventType = "promotion.errored" // it could not be decided or done
+	EventWaiting         EventType = "promotion.waiting" // it waits for approvals
+	EventStanding        EventType = "standing.changed"  // what stands in a tier would no longer pass, or would again
 	EventPolicySet       EventType = "policy.set"
 )
 

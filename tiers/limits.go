@@ -187,7 +187,7 @@ func (r *Repository) checkMove(tag, way string) error {
 // is not longer than the tier allows. What is under a longer name can still be read and
 // deleted.
 func (r *Repository) Pushable(reference string) error {
-	if err := r.Writable(reference); err != nil {
+	if err := r.Writable(reference); err != nil && !r.own {
 		return err
 	}
 	if most := r.Tier.Limits.NameLength; most > 0 && len(r.Name) > most {

@@ -31,6 +31,9 @@ type Tier struct {
 	// MovingTags are patterns (path.Match) of the tags that a promotion may move; above
 	// a pushed tier all others stay where they are.
 	MovingTags []string
+	// FollowEvidence has evidence that comes to the tier below, for an artifact that stands
+	// here, rise by itself: the artifact is promoted again.
+	FollowEvidence bool
 	// Redirect sends clients that pull a blob to the store, which they must be able to
 	// reach. Who may pull is asked before; whoever has the address has the blob.
 	Redirect bool

@@ -23,6 +23,16 @@ type Repository struct {
 	Actor string // whom the events name
 
 	registry *Registry
+	own      bool // the registry itself writes
+}
+
+// AsRegistry is the repository as the registry itself writes to it: what it has verified,
+// an approval say, may be attached in a tier that takes nothing from clients. Nothing can
+// be deleted so.
+func (r *Repository) AsRegistry() *Repository {
+	own := *r
+	own.own = true
+	return &own
 }
 
 // FullName is the name that clients use: tier/name.
@@ -187,6 +197,12 @@ func (r *Repository) Basis(ctx context.Context, reference string) (Basis, error)
 	t, err := Decode[TagRecord](b.Tag)
 	b.Root = ocispec.Descriptor{MediaType: t.MediaType, Digest: t.Digest, Size: t.Size}
 	return b, err
+}
+
+// Generation is the record of the repository, whose revision grows with every change of a
+// tag or manifest; its revision is 0 where there is no repository.
+func (r *Repository) Generation(ctx context.Context) (Record, error) {
+	return r.get(ctx, repoKey(r.Tier.Name, r.Name))
 }
 
 // HasManifest asks that the manifest is still in the repository.

@@ -49,8 +49,11 @@ type TierConfig struct {
 	Policy     string   `yaml:"policy" env:"POLICY"`          // file that seeds the policy where there is none of its name yet
 	Host       string   `yaml:"host" env:"HOST"`              // host name of the tier's own, without the tier in names
 	MovingTags []string `yaml:"movingTags" env:"MOVING_TAGS"` // patterns of tags that a promotion may move; default none
-	Redirect   bool     `yaml:"redirect" env:"REDIRECT"`      // send pulls of blobs to the S3 server, which clients must reach; default false
-	S3         S3Config `yaml:"s3" envPrefix:"S3_"`           // without an endpoint: the embedded server
+	// FollowEvidence has evidence that comes to the tier below, for an artifact that stands
+	// here, rise by itself. Default false; only of a tier with from.
+	FollowEvidence bool     `yaml:"followEvidence" env:"FOLLOW_EVIDENCE"`
+	Redirect       bool     `yaml:"redirect" env:"REDIRECT"` // send pulls of blobs to the S3 server, which clients must reach; default false
+	S3             S3Config `yaml:"s3" envPrefix:"S3_"`      // without an endpoint: the embedded server
 	// Limits are what the tier takes from clients. Only a tier with push has any.
 	Limits LimitsConfig `yaml:"limits" envPrefix:"LIMITS_"`
 }

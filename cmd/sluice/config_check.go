@@ -173,6 +173,8 @@ func (c *checker) tier(at string, i int, t TierConfig) {
 		c.add(at+".from", "%q is no tier that stands before this one", t.From)
 	case t.Push && t.Policy != "":
 		c.add(at+".policy", "guards nothing: clients push to this tier")
+	case t.Push && t.FollowEvidence:
+		c.add(at+".followEvidence", "follows nothing: clients push to this tier, there is none below")
 	}
 	if t.Redirect && t.S3.Endpoint == "" {
 		c.add(at+".redirect", "the embedded S3 server is for this process alone: name an s3.endpoint that clients can reach")

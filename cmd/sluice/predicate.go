@@ -25,6 +25,7 @@ func predicateAliases() []predicateAlias {
 		{"link", "https://in-toto.io/Link/v1"},
 		{"testresult", typeTestResult},
 		{"vsa", typeSummary},
+		{"approval", policy.ApprovalType},
 		{"exception", policy.ExceptionType},
 	}
 }

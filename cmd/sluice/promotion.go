@@ -15,6 +15,11 @@ func (p *printer) promotion(m promote.Promotion) {
 		p.line("%s %s rose to %s as %s.", p.style(green, "✓"), from, m.To, tagList(m))
 	case promote.Failed:
 		p.line("%s %s did not rise to %s: the policy says no.", p.style(red, "✗"), from, m.To)
+		if m.Error != "" {
+			p.line("  %s", printable(m.Error))
+		}
+	case promote.Pending:
+		p.line("%s %s has not risen to %s yet: it waits for approvals until %s.", p.style(amber, "…"), from, m.To, m.WaitUntil.Local().Format("2006-01-02 15:04"))
 	default:
 		p.line("%s %s did not rise to %s: it could not be decided or done, and nothing was let through.", p.style(red, "✗"), from, m.To)
 	}
@@ -24,6 +29,7 @@ func (p *printer) promotion(m promote.Promotion) {
 		p.line("")
 		p.verdict(*m.Verdict, "")
 	}
+	p.standing(m)
 	if m.State != promote.Succeeded {
 		return
 	}
@@ -35,6 +41,25 @@ func (p *printer) promotion(m promote.Promotion) {
 	}
 	for _, l := range m.Left {
 		p.line("%s %s stayed behind: %s", p.style(amber, "!"), short(l.Digest), printable(l.Reason))
+	}
+}
+
+// standing says what became of an artifact that stood above already.
+func (p *printer) standing(m promote.Promotion) {
+	if m.Standing == nil {
+		return
+	}
+	changed := printable(orDash(strings.Join(m.Standing.Changed, ", ")))
+	switch {
+	case !m.Standing.Allowed:
+		p.line("")
+		p.line("%s It stands in %s, and would no longer pass; what changed: %s.", p.style(red, "!"), m.To, changed)
+		if n := len(m.Moved.Referrers); n > 0 {
+			p.line("  %s that the policy's authorities signed rose to it all the same.", count(n, "attestation"))
+		}
+	case len(m.Standing.Changed) > 0:
+		p.line("")
+		p.line("%s It stands in %s, and passes again; what changed: %s.", p.style(green, "✓"), m.To, changed)
 	}
 }
 

@@ -136,7 +136,7 @@ func (s *stores) tiers(cfg *Config) []tiers.Tier {
 	for i, t := range cfg.Tiers {
 		// The check of the configuration has found every size well written.
 		limits, _ := t.Limits.limits()
-		all[i] = tiers.Tier{Name: t.Name, From: t.From, Push: t.Push, MovingTags: t.MovingTags, Limits: limits, Redirect: t.Redirect, Bucket: s.buckets[i]}
+		all[i] = tiers.Tier{Name: t.Name, From: t.From, Push: t.Push, MovingTags: t.MovingTags, FollowEvidence: t.FollowEvidence, Limits: limits, Redirect: t.Redirect, Bucket: s.buckets[i]}
 	}
 	return all
 }

@@ -47,6 +47,13 @@ type soleCheck interface {
 	remedy(f Facts, found finding) string
 }
 
+// remediedCheck is a check whose evidence another command supplies than sluice attest.
+type remediedCheck interface {
+	check
+	// remedy is the command by which an authority supplies what ref is missing.
+	remedy(ref, authority string) string
+}
+
 // checks compiles the typed checks of a requirement. One that implies predicate types fills
 // them in where the requirement names none (implied).
 func (l *loader) checks(path string, r *Requirement) []check {
@@ -59,6 +66,7 @@ func (l *loader) checks(path string, r *Requirement) []check {
 	}
 	checks = append(checks, l.vulnerabilities(path, r)...)
 	checks = append(checks, l.tests(path, r)...)
+	checks = append(checks, l.approval(path, r)...)
 	return checks
 }
 

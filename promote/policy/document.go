@@ -95,11 +95,14 @@ type Requirement struct {
 	Tests *TestSpec `json:"tests,omitempty" yaml:"tests"`
 	// Layout asks for links by which an in-toto layout holds, and for nothing else.
 	Layout *LayoutSpec `json:"layout,omitempty" yaml:"layout"`
+	// Approval has the requirement ask for approvals of this very decision (sluice approve),
+	// by whoever did not build the artifact. It has no members: approval: {}.
+	Approval *ApprovalSpec `json:"approval,omitempty" yaml:"approval"`
 }
 
 // typed says whether the requirement has a typed check.
 func (r *Requirement) typed() bool {
-	return r.SBOM != nil || r.Licences != nil || r.Vulnerabilities != nil || r.Tests != nil || r.Layout != nil
+	return r.SBOM != nil || r.Licences != nil || r.Vulnerabilities != nil || r.Tests != nil || r.Layout != nil || r.Approval != nil
 }
 
 // overAll says whether the requirement is about all verified evidence, whoever signed it.

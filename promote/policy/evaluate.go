@@ -105,6 +105,7 @@ func (t *trial) evaluate() (out Rule) {
 		out.Evidence = []Used{}
 		out.Remedy = t.remedy(t.Facts, findings)
 		out.Message += t.misfits()
+		out.Awaits = t.awaits(findings)
 	}
 	return out
 }
@@ -146,6 +147,7 @@ type finding struct {
 	target   Platform
 	claims   int     // of the right type, by the right authorities
 	accepted []claim // those that hold
+	refused  []claim // those that count and do not
 	reasons  []string
 	// together says why the accepted claims do not suffice as a set; empty where they do.
 	together string
@@ -217,6 +219,7 @@ func (t *trial) examine(target Platform) finding {
 		for _, c := range group.current {
 			if reason := t.try(c, group.newest); reason != "" {
 				out.reasons = append(out.reasons, reason)
+				out.refused = append(out.refused, c)
 				accepted = false
 			}
 		}

@@ -134,11 +134,25 @@ func (r *rule) remedy(f Facts, findings []finding) string {
 				break
 			}
 		}
+		if command := r.ownRemedy(named(f, found.target.Digest), authority); command != "" {
+			commands = append(commands, command)
+			continue
+		}
 		t := r.PredicateTypes[0]
 		commands = append(commands, fmt.Sprintf("sluice attest %s --type %s --predicate %s --key %s.key",
 			quote(named(f, found.target.Digest)), quote(t), kindOf(t).file, authority))
 	}
 	return strings.Join(commands, "\n")
+}
+
+// ownRemedy is the command of a check that has one of its own.
+func (r *rule) ownRemedy(ref, authority string) string {
+	for _, check := range r.checks {
+		if own, ok := check.(remediedCheck); ok {
+			return own.remedy(ref, authority)
+		}
+	}
+	return ""
 }
 
 // named is how a person names an artifact or one of its platforms: always by digest.

@@ -55,7 +55,9 @@ type Rule struct {
 	// condition failed on which attestation.
 	Message string `json:"message"`
 	// Remedy is the command that would supply what is missing; empty where allowed.
-	Remedy   string `json:"remedy,omitempty"`
+	Remedy string `json:"remedy,omitempty"`
+	// Awaits is "approval" where the rule says no and approvals alone would satisfy it.
+	Awaits   string `json:"awaits,omitempty"`
 	Evidence []Used `json:"evidence"` // what satisfied the rule
 	// Exceptions are those that the rule made use of.
 	Exceptions []UsedException `json:"exceptions,omitempty"`
