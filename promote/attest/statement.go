@@ -40,6 +40,8 @@ func checkTypes(tree map[string]any) error {
 	switch tree["predicate"].(type) {
 	case nil, map[string]any:
 		return nil
+	case string:
+		return errors.New("the statement's predicate is text, not an object (of an SPDX document cosign attests the tag-value text under --type spdx, the JSON under --type spdxjson)")
 	}
 	return errors.New("the statement's predicate is not an object")
 }

@@ -186,7 +186,8 @@ func TestVerifyStatements(t *testing.T) {
 		{"predicate type with a line", with("predicateType", slsa+"\n"), "absolute URI"},
 		{"predicate type is null", with("predicateType", nil), "no predicateType"},
 		{"predicate is a list", with("predicate", []any{}), "not an object"},
-		{"predicate is a string", with("predicate", "{}"), "not an object"},
+		{"predicate is a string", with("predicate", "{}"), "is text, not an object"},
+		{"SPDX as cosign attests it", with("predicate", "SPDXVersion: SPDX-2.3"), "the JSON under --type spdxjson"},
 	}
 	signer := newKey(t)
 	trusted := []attest.Authority{authority(t, "ci", signer)}
