@@ -97,7 +97,7 @@ type Requirement struct {
 
 // overAll says whether the requirement is about all verified evidence, whoever signed it.
 func (r *Requirement) overAll() bool {
-	typed := r.Vulnerabilities != nil || r.Tests != nil
+	typed := r.SBOM != nil || r.Licences != nil || r.Vulnerabilities != nil || r.Tests != nil
 	return !typed && len(r.WhereAll) > 0 && len(r.PredicateTypes) == 0 && len(r.From.Authorities) == 0 && r.From.Threshold == 0
 }
 

@@ -210,6 +210,12 @@ func TestLoadVulnerabilities(t *testing.T) {
 			t.Errorf("%s: %v", check, err)
 		}
 	}
+	for _, other := range []string{", tests: {result: PASSED}", ", sbom: {minPackages: 1}"} {
+		_, err := Load([]byte(scannedBy("max: {critical: 0}", other)), keys.read)
+		if err := wants(err, oci.ErrPolicyInvalid, "cannot be read by"); err != nil {
+			t.Errorf("one attestation of two kinds%s: %v", other, err)
+		}
+	}
 	nobody := strings.Replace(scannedBy("max: {critical: 0}", `, whereAll: ["true"]`), "from: {authorities: [a]}, ", "", 1)
 	if _, err := Load([]byte(nobody), keys.read); wants(err, oci.ErrPolicyInvalid, "from.authorities: is missing") != nil {
 		t.Errorf("a scan by nobody loads: %v", err)
