@@ -184,11 +184,13 @@ func TestVEXNewest(t *testing.T) {
 		{"another author says affected later", []attest.Evidence{says("b", not, 2), says("c", affected, 1)}, false, "VEX by c says affected, VEX by b says not_affected, and not later"},
 		{"another author said affected earlier", []attest.Evidence{says("b", not, 1), says("c", affected, 2)}, true, ""},
 		{"another author says affected some day", []attest.Evidence{says("b", not, 1), says("c", affected, -1)}, false, "VEX by c says affected"},
+		{"a third author says not affected later still", []attest.Evidence{says("b", not, 3), says("c", affected, 2), says("d", not, 1)}, true, ""},
+		{"a third author said not affected earlier", []attest.Evidence{says("b", not, 3), says("c", affected, 1), says("d", not, 2)}, false, "VEX by c says affected"},
 		{"another author agrees", []attest.Evidence{says("b", not, 2), says("c", not, 1)}, true, ""},
 		{"another author agrees without saying why", []attest.Evidence{says("b", not, 2), says("c", not, 1, vexStatements+"justification", "-")}, true, ""},
 		{"another author's document cannot be read", []attest.Evidence{says("b", not, 2), says("c", not, 1, unreadable...)}, false, "VEX by c cannot be read"},
 	}
-	p := load(t, keys, scannedBy("max: {critical: 0, unknown: 9}, vex: {authorities: [b, c]}", ""))
+	p := load(t, keys, scannedBy("max: {critical: 0, unknown: 9}, vex: {authorities: [b, c, d]}", ""))
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			decided(t, p.Evaluate(s.facts(append(tt.evidence, s.scanned("scan-trivy.json"))...)), tt.allowed, tt.message)
