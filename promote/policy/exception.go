@@ -16,7 +16,7 @@ import (
 )
 
 // ExceptionType is the predicate type of an exception: a document that lets something pass
-// which a rule would refuse. deploy/schemas/exception.v1.json describes it.
+// which a rule would refuse. schemas/exception.v1.json describes it.
 const ExceptionType = "https://sluice.dev/exception/v1"
 
 // maxExceptions bounds the exceptions of one decision; each is compared with each finding.

@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -182,11 +184,13 @@ func TestVEXNewest(t *testing.T) {
 		{"another author says affected later", []attest.Evidence{says("b", not, 2), says("c", affected, 1)}, false, "VEX by c says affected, VEX by b says not_affected, and not later"},
 		{"another author said affected earlier", []attest.Evidence{says("b", not, 1), says("c", affected, 2)}, true, ""},
 		{"another author says affected some day", []attest.Evidence{says("b", not, 1), says("c", affected, -1)}, false, "VEX by c says affected"},
+		{"a third author says not affected later still", []attest.Evidence{says("b", not, 3), says("c", affected, 2), says("d", not, 1)}, true, ""},
+		{"a third author said not affected earlier", []attest.Evidence{says("b", not, 3), says("c", affected, 1), says("d", not, 2)}, false, "VEX by c says affected"},
 		{"another author agrees", []attest.Evidence{says("b", not, 2), says("c", not, 1)}, true, ""},
 		{"another author agrees without saying why", []attest.Evidence{says("b", not, 2), says("c", not, 1, vexStatements+"justification", "-")}, true, ""},
 		{"another author's document cannot be read", []attest.Evidence{says("b", not, 2), says("c", not, 1, unreadable...)}, false, "VEX by c cannot be read"},
 	}
-	p := load(t, keys, scannedBy("max: {critical: 0, unknown: 9}, vex: {authorities: [b, c]}", ""))
+	p := load(t, keys, scannedBy("max: {critical: 0, unknown: 9}, vex: {authorities: [b, c, d]}", ""))
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			decided(t, p.Evaluate(s.facts(append(tt.evidence, s.scanned("scan-trivy.json"))...)), tt.allowed, tt.message)
@@ -272,6 +276,41 @@ func TestVEXOfPlatforms(t *testing.T) {
 	decided(t, p.Evaluate(s.index(platforms, append(scans, about(amd64.Digest))...)), false, "linux/arm64")
 	decided(t, p.Evaluate(s.index(platforms, append(scans, about(amd64.Digest), on(about(arm64.Digest), root))...)), false, "VEX by b does not count: it is attached to the artifact itself")
 	decided(t, p.Evaluate(s.index(platforms, append(scans, about(amd64.Digest), on(about(amd64.Digest), arm64.Digest))...)), false, "it is about another product, "+amd64.Digest.String())
+}
+
+// The whole way, as scanners and people attach it: signed, verified, decided.
+func TestVEXSigned(t *testing.T) {
+	s := newStudio(t)
+	p := load(t, s.keys, scannedBy("max: {critical: 0, unknown: 9}, vex: {authorities: [b], maxAge: 2160h}", ", maxAge: 24h"))
+	file := func(name string, changes ...string) string {
+		text, err := json.Marshal(predicateOf(t, name, changes...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	scan := s.attest("a", typeScanCosign, file("scan-trivy.json"))
+	vex := file("openvex.json")
+	const finding = "1 critical (at most 0): CVE-2024-45337 (critical, golang.org/x/crypto v0.17.0, fixed in 0.31.0)"
+	for name, tt := range map[string]struct {
+		vex     []made
+		allowed bool
+		message string
+	}{
+		"none":               {nil, false, finding},
+		"listed":             {[]made{s.attest("b", typeOpenVEX, vex)}, true, "by a"},
+		"cosign's type":      {[]made{s.attest("b", "https://openvex.dev/ns", vex)}, true, "by a"},
+		"not listed":         {[]made{s.attest("c", typeOpenVEX, vex)}, false, finding + ": VEX by c does not count: not listed"},
+		"the scanner's":      {[]made{s.attest("a", typeOpenVEX, vex)}, false, finding + ": VEX by a does not count: not listed"},
+		"another's subject":  {[]made{{root, s.attestOn(amd64.Digest, "b", typeOpenVEX, vex).bundle}}, false, "does not count: the statement is about " + amd64.Digest.String()},
+		"another's product":  {[]made{s.attest("b", typeOpenVEX, strings.ReplaceAll(vex, root.Encoded(), amd64.Digest.Encoded()))}, false, "it is about another product"},
+		"signature broken":   {[]made{{root, bytes.Replace(s.attest("b", typeOpenVEX, vex).bundle, []byte(`"sig":"`), []byte(`"sig":"AAAA`), 1)}}, false, "VEX sha256:"},
+		"opened again since": {[]made{s.attest("b", typeOpenVEX, vex), s.attest("b", typeOpenVEX, file("openvex.json", append(dayOf("timestamp", 1), vexStatements+"status", `"affected"`)...))}, false, finding + ": VEX by b says affected"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			decided(t, p.Evaluate(s.facts(p, append(tt.vex, scan)...)), tt.allowed, tt.message)
+		})
+	}
 }
 
 // Over the limit nothing is believed of the authors whose VEX counts; what others attach

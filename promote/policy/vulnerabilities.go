@@ -70,9 +70,23 @@ func (l *loader) vulnerabilities(path string, r *Requirement) []check {
 			l.add(at, "is %d, want 0 or more", spec.Max[name])
 		}
 	}
+	l.unlimited(path+".max", spec.Max)
 	c := vulnerabilityCheck{maxDatabaseAge: l.age(path+".maxDatabaseAge", &spec.MaxDatabaseAge), vex: l.vex(path+".vex", spec.VEX)}
 	c.VulnerabilitySpec = *spec
 	return []check{c}
+}
+
+// unlimited warns of a severity that is not limited where a lesser one is.
+func (l *loader) unlimited(path string, budgets map[string]Budget) {
+	var open []string
+	for _, s := range severities() {
+		if _, limited := budgets[string(s)]; !limited {
+			open = append(open, string(s))
+		} else if len(open) > 0 && s != severityUnknown {
+			l.warnings = append(l.warnings, fmt.Sprintf("%s: limits %s, but not %s, which is worse", path, s, strings.Join(open, " and ")))
+			return
+		}
+	}
 }
 
 // holds reads the scan and compares it with the budgets. VEX and exceptions are looked at

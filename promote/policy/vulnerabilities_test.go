@@ -210,6 +210,12 @@ func TestLoadVulnerabilities(t *testing.T) {
 			t.Errorf("%s: %v", check, err)
 		}
 	}
+	for _, other := range []string{", tests: {result: PASSED}", ", sbom: {minPackages: 1}"} {
+		_, err := Load([]byte(scannedBy("max: {critical: 0}", other)), keys.read)
+		if err := wants(err, oci.ErrPolicyInvalid, "cannot be read by"); err != nil {
+			t.Errorf("one attestation of two kinds%s: %v", other, err)
+		}
+	}
 	nobody := strings.Replace(scannedBy("max: {critical: 0}", `, whereAll: ["true"]`), "from: {authorities: [a]}, ", "", 1)
 	if _, err := Load([]byte(nobody), keys.read); wants(err, oci.ErrPolicyInvalid, "from.authorities: is missing") != nil {
 		t.Errorf("a scan by nobody loads: %v", err)
@@ -228,5 +234,23 @@ func TestLoadVulnerabilities(t *testing.T) {
 	}
 	if one := load(t, keys, scannedBy("max: {critical: 0}", `, predicateTypes: ["`+typeScanCosign+`"]`)); len(one.Document().Spec.Require[0].PredicateTypes) != 1 {
 		t.Error("types were added to those that are named")
+	}
+}
+
+func TestVulnerabilityWarnings(t *testing.T) {
+	keys := newKeyring(t, "a", "b", "c")
+	for budgets, want := range map[string]string{
+		"{critical: 0}":                         "",
+		"{critical: 0, high: 0, low: 3}":        "max: limits low, but not medium, which is worse",
+		"{high: 0}":                             "max: limits high, but not critical, which is worse",
+		"{medium: 0, negligible: 1}":            "max: limits medium, but not critical and high, which is worse",
+		"{critical: 0, unknown: 0}":             "",
+		"{critical: 0, high: 1, medium: 2}":     "",
+		"{critical: 0, high: 1, negligible: 2}": "max: limits negligible, but not medium and low, which is worse",
+	} {
+		got := slices.DeleteFunc(load(t, keys, scannedBy("max: "+budgets, "")).Warnings(), func(w string) bool { return !strings.Contains(w, "vulnerabilities") })
+		if (want == "") != (len(got) == 0) || want != "" && !strings.Contains(got[0], want) {
+			t.Errorf("%s: warnings %q, want %q", budgets, got, want)
+		}
 	}
 }
