@@ -1,7 +1,9 @@
 package attest_test
 
 import (
+	"bytes"
 	"crypto"
+	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
@@ -176,6 +178,24 @@ func TestVerifyLinkStatements(t *testing.T) {
 	}
 }
 
+// What is not a link does not read as one, whoever signed it.
+func TestLinkOfAnotherShape(t *testing.T) {
+	for want, e := range map[string]attest.Evidence{
+		`_type is not "link"`:     {PredicateType: attest.LinkClassic, Statement: object{"predicate": object{"_type": "layout", "name": "a"}}},
+		"has no predicate":        {PredicateType: attest.LinkV03, Statement: object{}},
+		"is no type of a link":    {PredicateType: slsa, Statement: object{"predicate": object{"name": "a"}}},
+		"materials are not a":     {PredicateType: attest.LinkV03, Statement: object{"predicate": object{"name": "a", "materials": object{}}}},
+		"products has no name":    {PredicateType: attest.LinkV03, Statement: object{"predicate": object{"name": "a"}, "subject": []any{object{"digest": object{"sha256": "ab"}}}}},
+		`have the path "a"`:       {PredicateType: attest.LinkV03, Statement: object{"predicate": object{"name": "a"}, "subject": []any{object{"name": "a", "digest": object{"sha256": "ab"}}, object{"name": "./a", "digest": object{"sha256": "cd"}}}}},
+		"does not name its step":  {PredicateType: attest.LinkV02, Statement: object{"predicate": object{}, "subject": []any{}}},
+		"materials are not an ob": {PredicateType: attest.LinkV02, Statement: object{"predicate": object{"name": "a", "materials": []any{}}}},
+	} {
+		if l, err := e.Link(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %+v, %v; want %q", l, err, want)
+		}
+	}
+}
+
 func TestVerifyLinkRefuses(t *testing.T) {
 	signer := newKey(t)
 	trusted := []attest.Authority{authority(t, "ci", signer), functionary(t, "packager", signer)}
@@ -240,6 +260,19 @@ func TestVerifyLinkRefuses(t *testing.T) {
 	refused(t, attest.Verify(attest.Attachment{Format: attest.FormatLink, Content: duplicate}, artifact, trusted, noon()), "not strict JSON")
 }
 
+// What oras attaches under one of the media types that link files go by is found.
+func TestFindLinks(t *testing.T) {
+	repo := newRepository()
+	for _, artifactType := range []string{attest.MediaTypeLink, attest.PayloadType, attest.MediaTypeDSSE} {
+		layer := repo.put(artifactType, []byte(artifactType))
+		repo.attach(artifact, artifactType, repo.manifest(t, artifact, artifactType, layer))
+	}
+	want := []string{"dsse:" + attest.MediaTypeDSSE, "in-toto-link:" + attest.MediaTypeLink, "unsigned:" + attest.PayloadType}
+	if got := readable(find(t, repo, attest.Limits{})); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 func TestParseLayout(t *testing.T) {
 	signer, other := newRSA(t, 2048), newKey(t)
 	layout := object{"_type": "layout", "steps": []any{}}
@@ -255,6 +288,11 @@ func TestParseLayout(t *testing.T) {
 			t.Errorf("%s: signed by another %v, %v", name, ok, err)
 		}
 	}
+	mistyped := linkEnvelope(t, layout, signer)
+	mistyped["payloadType"] = "application/json"
+	if _, err := attest.ParseLayout(mustJSON(t, mistyped)); err == nil || !strings.Contains(err.Error(), "payloadType") {
+		t.Errorf("another payload type: %v", err)
+	}
 	if _, err := attest.ParseLayout(mustJSON(t, metablock(t, link(), signer))); err == nil || !strings.Contains(err.Error(), `want "layout"`) {
 		t.Errorf("a link: %v", err)
 	}
@@ -263,7 +301,8 @@ func TestParseLayout(t *testing.T) {
 // FuzzLink: what verifies as a link says what its signer signed, and a link that does not
 // name the artifact never counts as evidence about it.
 func FuzzLink(f *testing.F) {
-	signer := newKey(f)
+	// The seeds are made in one process and tried in others: the key has to be the same.
+	signer := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{1}, ed25519.SeedSize))
 	trusted := []attest.Authority{authority(f, "ci", signer), functionary(f, "packager", signer)}
 	good, away := metablock(f, link(), signer), metablock(f, elsewhere(), signer)
 	f.Add(mustJSON(f, good))
