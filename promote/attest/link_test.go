@@ -110,6 +110,12 @@ func TestVerifyLinks(t *testing.T) {
 					t.Errorf("%s: link %+v, %v", wrapped, l, err)
 				}
 			}
+			// Under any other label of something unsigned, an SBOM's say, nothing counts.
+			labelled := attachments["labelled in-toto"]
+			labelled.Layer.MediaType = "text/spdx+json"
+			if ev := attest.Verify(labelled, artifact, trusted, noon()); ev.Verified() || len(ev.Functionaries) > 0 {
+				t.Errorf("labelled as an SBOM: %+v", ev)
+			}
 			// The same bytes signed as RSA keys sign statements, or by nobody who is asked.
 			if name == "RSA" {
 				wrong := rawEnvelope(t, signer, attest.PayloadType, string(mustJSON(t, link())))
@@ -149,6 +155,13 @@ func TestVerifyLinkElsewhere(t *testing.T) {
 	refused(t, ev, "there is no authority whose signature would count")
 	if len(ev.Functionaries) != 0 {
 		t.Errorf("a provenance has functionaries: %+v", ev)
+	}
+	untyped := statement()
+	untyped["_type"], untyped["predicateType"], untyped["predicate"] = "x", attest.LinkV03, object{"name": "build"}
+	ev = attest.Verify(bundleOf(t, signer, untyped), artifact, trusted, noon())
+	refused(t, ev, `the statement's type is "x"`)
+	if len(ev.Functionaries) != 0 {
+		t.Errorf("an unknown statement has functionaries: %+v", ev)
 	}
 	unsigned := attest.Verify(attest.Attachment{Format: attest.FormatUnsigned, Content: mustJSON(t, link())}, artifact, trusted, noon())
 	refused(t, unsigned, "unsigned")
