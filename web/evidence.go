@@ -73,6 +73,8 @@ func (v *artifactView) evidenceRow(e attest.Evidence) evidenceRow {
 	switch {
 	case e.Verified():
 		row.Badge = badge{Kind: "ok", Label: "verified"}
+	case len(e.Functionaries) > 0: // a link of an in-toto layout that is about another step
+		row.Badge = badge{Kind: "idle", Label: "for layouts"}
 	case e.Format == attest.FormatUnsigned:
 		row.Badge = badge{Kind: "idle", Label: "unsigned"}
 	default:

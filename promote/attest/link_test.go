@@ -1,7 +1,9 @@
 package attest_test
 
 import (
+	"bytes"
 	"crypto"
+	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
@@ -108,6 +110,12 @@ func TestVerifyLinks(t *testing.T) {
 					t.Errorf("%s: link %+v, %v", wrapped, l, err)
 				}
 			}
+			// Under any other label of something unsigned, an SBOM's say, nothing counts.
+			labelled := attachments["labelled in-toto"]
+			labelled.Layer.MediaType = "text/spdx+json"
+			if ev := attest.Verify(labelled, artifact, trusted, noon()); ev.Verified() || len(ev.Functionaries) > 0 {
+				t.Errorf("labelled as an SBOM: %+v", ev)
+			}
 			// The same bytes signed as RSA keys sign statements, or by nobody who is asked.
 			if name == "RSA" {
 				wrong := rawEnvelope(t, signer, attest.PayloadType, string(mustJSON(t, link())))
@@ -148,6 +156,13 @@ func TestVerifyLinkElsewhere(t *testing.T) {
 	if len(ev.Functionaries) != 0 {
 		t.Errorf("a provenance has functionaries: %+v", ev)
 	}
+	untyped := statement()
+	untyped["_type"], untyped["predicateType"], untyped["predicate"] = "x", attest.LinkV03, object{"name": "build"}
+	ev = attest.Verify(bundleOf(t, signer, untyped), artifact, trusted, noon())
+	refused(t, ev, `the statement's type is "x"`)
+	if len(ev.Functionaries) != 0 {
+		t.Errorf("an unknown statement has functionaries: %+v", ev)
+	}
 	unsigned := attest.Verify(attest.Attachment{Format: attest.FormatUnsigned, Content: mustJSON(t, link())}, artifact, trusted, noon())
 	refused(t, unsigned, "unsigned")
 	if len(unsigned.Functionaries) != 0 {
@@ -172,6 +187,24 @@ func TestVerifyLinkStatements(t *testing.T) {
 		l, err := ev.Link()
 		if err != nil || len(ev.Functionaries) != 1 || l.Name != "build" || l.Materials["src"]["sha256"] != strings.Repeat("cd", 32) || l.Products["app"]["sha256"] != artifact.Encoded() {
 			t.Errorf("%s: %+v, %v; %+v", predicateType, l, err, ev)
+		}
+	}
+}
+
+// What is not a link does not read as one, whoever signed it.
+func TestLinkOfAnotherShape(t *testing.T) {
+	for want, e := range map[string]attest.Evidence{
+		`_type is not "link"`:     {PredicateType: attest.LinkClassic, Statement: object{"predicate": object{"_type": "layout", "name": "a"}}},
+		"has no predicate":        {PredicateType: attest.LinkV03, Statement: object{}},
+		"is no type of a link":    {PredicateType: slsa, Statement: object{"predicate": object{"name": "a"}}},
+		"materials are not a":     {PredicateType: attest.LinkV03, Statement: object{"predicate": object{"name": "a", "materials": object{}}}},
+		"products has no name":    {PredicateType: attest.LinkV03, Statement: object{"predicate": object{"name": "a"}, "subject": []any{object{"digest": object{"sha256": "ab"}}}}},
+		`have the path "a"`:       {PredicateType: attest.LinkV03, Statement: object{"predicate": object{"name": "a"}, "subject": []any{object{"name": "a", "digest": object{"sha256": "ab"}}, object{"name": "./a", "digest": object{"sha256": "cd"}}}}},
+		"does not name its step":  {PredicateType: attest.LinkV02, Statement: object{"predicate": object{}, "subject": []any{}}},
+		"materials are not an ob": {PredicateType: attest.LinkV02, Statement: object{"predicate": object{"name": "a", "materials": []any{}}}},
+	} {
+		if l, err := e.Link(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %+v, %v; want %q", l, err, want)
 		}
 	}
 }
@@ -240,6 +273,19 @@ func TestVerifyLinkRefuses(t *testing.T) {
 	refused(t, attest.Verify(attest.Attachment{Format: attest.FormatLink, Content: duplicate}, artifact, trusted, noon()), "not strict JSON")
 }
 
+// What oras attaches under one of the media types that link files go by is found.
+func TestFindLinks(t *testing.T) {
+	repo := newRepository()
+	for _, artifactType := range []string{attest.MediaTypeLink, attest.PayloadType, attest.MediaTypeDSSE} {
+		layer := repo.put(artifactType, []byte(artifactType))
+		repo.attach(artifact, artifactType, repo.manifest(t, artifact, artifactType, layer))
+	}
+	want := []string{"dsse:" + attest.MediaTypeDSSE, "in-toto-link:" + attest.MediaTypeLink, "unsigned:" + attest.PayloadType}
+	if got := readable(find(t, repo, attest.Limits{})); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 func TestParseLayout(t *testing.T) {
 	signer, other := newRSA(t, 2048), newKey(t)
 	layout := object{"_type": "layout", "steps": []any{}}
@@ -255,6 +301,11 @@ func TestParseLayout(t *testing.T) {
 			t.Errorf("%s: signed by another %v, %v", name, ok, err)
 		}
 	}
+	mistyped := linkEnvelope(t, layout, signer)
+	mistyped["payloadType"] = "application/json"
+	if _, err := attest.ParseLayout(mustJSON(t, mistyped)); err == nil || !strings.Contains(err.Error(), "payloadType") {
+		t.Errorf("another payload type: %v", err)
+	}
 	if _, err := attest.ParseLayout(mustJSON(t, metablock(t, link(), signer))); err == nil || !strings.Contains(err.Error(), `want "layout"`) {
 		t.Errorf("a link: %v", err)
 	}
@@ -263,7 +314,8 @@ func TestParseLayout(t *testing.T) {
 // FuzzLink: what verifies as a link says what its signer signed, and a link that does not
 // name the artifact never counts as evidence about it.
 func FuzzLink(f *testing.F) {
-	signer := newKey(f)
+	// The seeds are made in one process and tried in others: the key has to be the same.
+	signer := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{1}, ed25519.SeedSize))
 	trusted := []attest.Authority{authority(f, "ci", signer), functionary(f, "packager", signer)}
 	good, away := metablock(f, link(), signer), metablock(f, elsewhere(), signer)
 	f.Add(mustJSON(f, good))

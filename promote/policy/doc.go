@@ -18,5 +18,6 @@
 //   - A licence that nobody states, or that is not on SPDX's list, is not allowed; an SBOM
 //     that lists less does not hide what another lists.
 //
-// It verifies no signature and parses no attestation; its facts come from package attest.
+// It parses no attestation and verifies none: its facts come from package attest, which it
+// also asks who signed an in-toto layout, when it loads one.
 package policy

@@ -3,6 +3,7 @@ package policy
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -62,7 +63,7 @@ type layoutStep struct {
 
 // layout checks and inlines the layout of a requirement.
 func (l *loader) layout(path string, r *Requirement, authorities []attest.Authority) *layoutCheck {
-	l.nothingBeside(strings.TrimSuffix(path, ".layout"), r)
+	l.nothingBeside(strings.TrimSuffix(path, ".layout"))
 	spec := r.Layout
 	content, at := l.layoutContent(path, spec)
 	if content == nil {
@@ -88,10 +89,12 @@ func (l *loader) layout(path string, r *Requirement, authorities []attest.Author
 }
 
 // nothingBeside refuses what would have to be told from what the layout says.
-func (l *loader) nothingBeside(path string, r *Requirement) {
-	for _, field := range []string{"predicateTypes", "from", "maxAge", "minAge", "where", "whereAll"} {
-		if l.has(path + "." + field) {
-			l.add(path+"."+field, "does not go with layout: the layout says which links there have to be, and by whom; make it a requirement of its own")
+func (l *loader) nothingBeside(path string) {
+	may := []string{"name", "mode", "scope", "effectiveOn", "effectiveUntil", "layout"}
+	for _, at := range slices.Sorted(maps.Keys(l.lines)) {
+		field, ok := strings.CutPrefix(at, path+".")
+		if ok && !strings.ContainsAny(field, ".[") && !slices.Contains(may, field) {
+			l.add(at, "does not go with layout: the layout says which links there have to be, and by whom; make it a requirement of its own")
 		}
 	}
 }

@@ -95,6 +95,7 @@ func TestLoadRefusesLayoutSections(t *testing.T) {
 		"predicate types":      {good, "", [2]string{"{name: chain,", "{name: chain, predicateTypes: [\"https://a.b/c\"],"}, "does not go with layout"},
 		"from":                 {good, "", [2]string{"{name: chain,", "{name: chain, from: {authorities: [root]},"}, "does not go with layout"},
 		"whereAll":             {good, "", [2]string{"{name: chain,", "{name: chain, whereAll: [\"true\"],"}, "does not go with layout"},
+		"another check":        {good, "", [2]string{"{name: chain,", "{name: chain, sbom: {},"}, "spec.require[0].sbom: does not go with layout"},
 		"an unknown key":       {good, ", keys: 1", [2]string{}, `unknown key "keys"`},
 		"a wild parameter":     {good, `, parameters: {A: "*"}`, [2]string{}, "must not hold wildcards"},
 		"a parameter's name":   {good, `, parameters: {"a b": c}`, [2]string{}, "invalid format for parameter"},
