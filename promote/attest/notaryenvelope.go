@@ -206,9 +206,9 @@ func (e *notaryEnvelope) verify() (*signature.EnvelopeContent, error) {
 	if err != nil {
 		var broken *signature.SignatureIntegrityError
 		if errors.As(err, &broken) {
-			return nil, fmt.Errorf("the signature is not valid: %s", shorten(broken.Err.Error()))
+			return nil, fmt.Errorf("the signature is not valid: %s", reason(broken.Err))
 		}
-		return nil, fmt.Errorf("not a valid Notary Project signature: %s", shorten(err.Error()))
+		return nil, fmt.Errorf("not a valid Notary Project signature: %s", reason(err))
 	}
 	if string(content.Payload.Content) != string(e.payload) {
 		return nil, errors.New("the envelope's payload can be read in two ways")
@@ -232,4 +232,14 @@ func checkAttributes(attributes []signature.Attribute) error {
 		}
 	}
 	return nil
+}
+
+// reason is what a library says, certificate subjects that others wrote included.
+func reason(err error) string {
+	const most = 500
+	text := strings.ToValidUTF8(err.Error(), "?")
+	if len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:most], "") + "…"
 }

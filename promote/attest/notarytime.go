@@ -81,10 +81,10 @@ func (n *Notary) timestamp(token, over []byte) (span, error) {
 	}
 	chain, err := signed.Verify(context.Background(), x509.VerifyOptions{Roots: roots, CurrentTime: stamp.Value})
 	if err != nil {
-		return span{}, fmt.Errorf("it is not of a timestamp authority in timestampRoots: %s", shorten(err.Error()))
+		return span{}, fmt.Errorf("it is not of a timestamp authority in timestampRoots: %s", reason(err))
 	}
 	if err := nx509.ValidateTimestampingCertChain(chain); err != nil {
-		return span{}, fmt.Errorf("its certificates: %s", shorten(err.Error()))
+		return span{}, fmt.Errorf("its certificates: %s", reason(err))
 	}
 	return span{from: stamp.Value.Add(-stamp.Accuracy), to: stamp.Value.Add(stamp.Accuracy), proven: true}, nil
 }

@@ -142,7 +142,7 @@ func checkPath(chain []*x509.Certificate, anchor *x509.Certificate, at time.Time
 		Roots: roots, Intermediates: intermediates, CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning},
 	})
 	if err != nil {
-		return fmt.Errorf("the certificate %s is not good for signing code: %s", subjectOf(chain[0]), shorten(err.Error()))
+		return fmt.Errorf("the certificate %s is not good for signing code: %s", subjectOf(chain[0]), reason(err))
 	}
 	return nil
 }
