@@ -214,7 +214,7 @@ func asNotary(format attest.Format, content []byte) attest.Attachment {
 // pki is a CA with an intermediate and signers, and what trusts them.
 type pki struct {
 	root, ca certified
-	ec, rsa  certified // of one subject
+	ec       certified
 	trust    *attest.Notary
 }
 
@@ -223,7 +223,6 @@ func newPKI(t testing.TB) *pki {
 	p := &pki{root: newCA(t, "root", nil)}
 	p.ca = newCA(t, "ca", &p.root)
 	p.ec = newLeaf(t, p.ca, "release", newKey(t))
-	p.rsa = newLeaf(t, p.ca, "release", newRSA(t, 2048))
 	p.trust = &attest.Notary{CAs: p.root.chain, Identities: identities(t, "x509.subject: C=US, ST=WA, O=acme, CN=release")}
 	return p
 }

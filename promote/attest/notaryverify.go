@@ -117,7 +117,7 @@ func (n *Notary) accept(info *signature.SignerInfo, now time.Time) (span, error)
 		for _, i := range n.Identities {
 			wanted = append(wanted, i.String())
 		}
-		return span{}, fmt.Errorf("the certificate is of %s, none of the identities %s", subjectOf(leaf), list(wanted))
+		return span{}, fmt.Errorf("the certificate is of %s, which is none of the identities %s", subjectOf(leaf), list(wanted))
 	}
 	when, err := n.timeOf(info, now)
 	if err != nil {
