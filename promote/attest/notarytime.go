@@ -15,8 +15,8 @@ import (
 const (
 	// maxAhead is how far the clock of a signer or timestamp authority may be ahead.
 	maxAhead = 5 * time.Minute
-	// maxAccuracy bounds the interval that a timestamp may stand for.
-	maxAccuracy = 24 * time.Hour
+	// maxAccuracy bounds the interval that a timestamp may stand for, in seconds.
+	maxAccuracy = 60 * 60
 )
 
 // span is the time in which a signature was made, both ends included.
@@ -72,7 +72,8 @@ func (n *Notary) timestamp(token, over []byte) (span, error) {
 	if err != nil {
 		return span{}, fmt.Errorf("it is not of this signature: %w", err)
 	}
-	if stamp.Accuracy < 0 || stamp.Accuracy > maxAccuracy || stated.Accuracy.Seconds < 0 || stated.Accuracy.Seconds > int(maxAccuracy.Seconds()) {
+	// Out of these bounds (RFC 3161, section 2.4.2) the sum could overflow.
+	if a := stated.Accuracy; !within(a.Seconds, maxAccuracy) || !within(a.Milliseconds, 999) || !within(a.Microseconds, 999) {
 		return span{}, errors.New("its accuracy makes no sense")
 	}
 	roots := x509.NewCertPool()
@@ -88,6 +89,8 @@ func (n *Notary) timestamp(token, over []byte) (span, error) {
 	}
 	return span{from: stamp.Value.Add(-stamp.Accuracy), to: stamp.Value.Add(stamp.Accuracy), proven: true}, nil
 }
+
+func within(n, most int) bool { return n >= 0 && n <= most }
 
 // checkValidity says whether all of a chain was valid all of the time.
 func checkValidity(chain []*x509.Certificate, when span) error {

@@ -58,9 +58,11 @@ func TestNotaryTimes(t *testing.T) {
 			t.Errorf("%s: signed at %v", format, ev.SignedAt)
 		}
 		current := notarySign(t, format, p.ec, at(then, stamped(tsa)))
-		ev := attest.Verify(current, artifact, trusting(withTSA, p.trust), noon())
-		if len(ev.Signers) != 2 || !ev.SignedAt.IsZero() {
-			t.Errorf("%s: %v and signed at %v, which one of them cannot know", format, ev.Signers, ev.SignedAt)
+		for _, trust := range [][]attest.Authority{trusting(withTSA, p.trust), trusting(p.trust, withTSA)} {
+			ev := attest.Verify(current, artifact, trust, noon())
+			if len(ev.Signers) != 2 || !ev.SignedAt.IsZero() {
+				t.Errorf("%s: %v and signed at %v, which one of them cannot know", format, ev.Signers, ev.SignedAt)
+			}
 		}
 		asserted := notarySign(t, format, old, at(then, asAuthority))
 		if ev := attest.Verify(asserted, artifact, trusting(authority), noon()); !ev.SignedAt.Equal(then) {
