@@ -379,12 +379,17 @@ func TestNotaryTrust(t *testing.T) {
 	}
 	refuseNotary(t, p, tests)
 
+	// JWS is refused by the library already.
+	mixed := notarySign(t, attest.FormatNotaryCOSE, p.ec, extended("io.cncf.notary.authenticSigningTime", true))
+	refused(t, attest.Verify(mixed, artifact, trusting(p.trust), noon()), "each belongs to another signing scheme")
+
 	// The library signs with none of these, but takes its time to say so.
 	text := string(mustJSON(t, target()))
 	for name, tt := range map[string]struct {
 		signer certified
 		want   string
 	}{
+		"weak CA":                {newLeaf(t, weakCA(t), "release", newKey(t)), "certificate 1 of the envelope: the RSA key has 1024 bits"},
 		"no root":                {incomplete, "not self-signed"},
 		"chain of another CA":    {forged, "not issued by"},
 		"CA as signer":           {certified{key: p.ca.key, chain: p.ca.chain}, "ca field must be set to false"},

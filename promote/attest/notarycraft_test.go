@@ -12,6 +12,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"math/big"
+	"slices"
 	"testing"
 	"time"
 
@@ -78,6 +79,12 @@ func newCA(t testing.TB, cn string, issuer *certified, changes ...change) certif
 	return issue(t, issuer, newKey(t), &x509.Certificate{Subject: subject(cn), IsCA: true, KeyUsage: x509.KeyUsageCertSign}, changes...)
 }
 
+// weakCA has a key that is too short.
+func weakCA(t testing.TB) certified {
+	t.Helper()
+	return issue(t, nil, newRSA(t, 1024), &x509.Certificate{Subject: subject("weak"), IsCA: true, KeyUsage: x509.KeyUsageCertSign})
+}
+
 // newLeaf issues a certificate that signs code.
 func newLeaf(t testing.TB, ca certified, cn string, key crypto.Signer, changes ...change) certified {
 	t.Helper()
@@ -100,10 +107,10 @@ type authorityOfTime struct {
 	certified
 	at       time.Time
 	accuracy time.Duration
-	of       []byte // nil: what is asked for
+	more     []*x509.Certificate // in its tokens
 }
 
-func newTSA(t testing.TB, ca certified, at time.Time) *authorityOfTime {
+func newTSA(t testing.TB, ca certified, at time.Time, changes ...change) *authorityOfTime {
 	t.Helper()
 	usage, err := asn1.Marshal([]asn1.ObjectIdentifier{{1, 3, 6, 1, 5, 5, 7, 3, 8}})
 	if err != nil {
@@ -112,19 +119,18 @@ func newTSA(t testing.TB, ca certified, at time.Time) *authorityOfTime {
 	tsa := issue(t, &ca, newRSA(t, 2048), &x509.Certificate{
 		Subject: subject("tsa"), KeyUsage: x509.KeyUsageDigitalSignature,
 		ExtraExtensions: []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 37}, Critical: true, Value: usage}},
-	})
+	}, changes...)
 	return &authorityOfTime{certified: tsa, at: at}
 }
 
 func (a *authorityOfTime) Timestamp(_ context.Context, request *tspclient.Request) (*tspclient.Response, error) {
-	hashed := request.MessageImprint.HashedMessage
-	if a.of != nil {
-		sum := sha256.Sum256(a.of)
-		hashed = sum[:]
-	}
+	return a.respond(request.MessageImprint.HashedMessage, request.Nonce)
+}
+
+func (a *authorityOfTime) respond(hashed []byte, nonce *big.Int) (*tspclient.Response, error) {
 	token := timestamp.Timestamp{
-		HashAlgorithm: crypto.SHA256, HashedMessage: hashed, Time: a.at, Accuracy: a.accuracy, Nonce: request.Nonce,
-		Policy: asn1.ObjectIdentifier{1, 2, 3}, AddTSACertificate: true, Certificates: a.chain[1:],
+		HashAlgorithm: crypto.SHA256, HashedMessage: hashed, Time: a.at, Accuracy: a.accuracy, Nonce: nonce,
+		Policy: asn1.ObjectIdentifier{1, 2, 3}, AddTSACertificate: true, Certificates: slices.Concat(a.chain[1:], a.more),
 	}
 	der, err := token.CreateResponseWithOpts(a.cert(), a.key, crypto.SHA256)
 	if err != nil {
@@ -132,6 +138,17 @@ func (a *authorityOfTime) Timestamp(_ context.Context, request *tspclient.Reques
 	}
 	response := new(tspclient.Response)
 	return response, response.UnmarshalBinary(der)
+}
+
+// token stamps a signature without the checks that the signer's library makes.
+func (a *authorityOfTime) token(t testing.TB, signature []byte) []byte {
+	t.Helper()
+	sum := sha256.Sum256(signature)
+	response, err := a.respond(sum[:], nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response.TimestampToken.FullBytes
 }
 
 // target is a good payload about artifact.
@@ -261,14 +278,14 @@ func known(mediaType string, size int64) ocispec.Descriptor {
 }
 
 // coseTimestamp puts a timestamp into the unprotected header of an envelope.
-func coseTimestamp(t testing.TB, content, token []byte) []byte {
+func coseTimestamp(t testing.TB, content []byte, token func(signature []byte) []byte) []byte {
 	t.Helper()
 	var message cose.Sign1Message
 	if err := message.UnmarshalCBOR(content); err != nil {
 		t.Fatal(err)
 	}
 	message.Headers.RawUnprotected = nil
-	message.Headers.Unprotected["io.cncf.notary.timestampSignature"] = token
+	message.Headers.Unprotected["io.cncf.notary.timestampSignature"] = token(message.Signature)
 	changed, err := message.MarshalCBOR()
 	if err != nil {
 		t.Fatal(err)

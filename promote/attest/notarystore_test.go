@@ -3,7 +3,6 @@ package attest_test
 import (
 	"bytes"
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"strings"
@@ -29,7 +28,7 @@ func TestParseTrustStore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	weak := issue(t, nil, newRSA(t, 1024), leafTemplate("weak"), func(c *x509.Certificate) { c.IsCA = true })
+	weak := weakCA(t)
 	for _, tt := range []struct{ name, text, want string }{
 		{"one", pem(p.root), ""},
 		{"two", "\n" + pem(p.root, p.ca) + "\n\n", ""},

@@ -1,6 +1,8 @@
 package attest_test
 
 import (
+	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"testing"
@@ -32,6 +34,14 @@ func TestNotaryTimes(t *testing.T) {
 		other.at, other.accuracy = when, accuracy
 		return at(then, stamped(&other))
 	}
+	token := func(tsa *authorityOfTime) func(attest.Attachment) attest.Attachment {
+		return withTimestamp(t, p, func(signature []byte) []byte { return tsa.token(t, signature) })
+	}
+	crowded, misused := *tsa, newTSA(t, tsaRoot, then, func(c *x509.Certificate) { c.KeyUsage |= x509.KeyUsageKeyAgreement })
+	for range 10 {
+		crowded.more = append(crowded.more, tsaRoot.cert())
+	}
+	weak := newTSA(t, weakCA(t), then)
 	late := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	refuseNotary(t, p, []notaryCase{
 		{name: "expired certificate", signer: &old, sign: at(then), want: `"CN=release,O=acme,ST=WA,C=US" expired at 2026-01-01T00:00:00Z, and nothing proves that it was signed before`},
@@ -46,6 +56,10 @@ func TestNotaryTimes(t *testing.T) {
 		{name: "timestamp of the future", sign: from(tsa, noon().Add(time.Hour), 0), trust: withTSA, want: "which is in the future"},
 		{name: "accuracy of days", sign: from(tsa, then, 48*time.Hour), trust: withTSA, want: "accuracy makes no sense"},
 		{name: "timestamp is junk", att: junkTimestamp(t, p), trust: withTSA, want: "its timestamp does not count"},
+		{name: "timestamp made by hand", att: token(tsa), trust: withTSA, want: ""},
+		{name: "timestamp with a weak key", att: token(weak), trust: withTSA, want: "the RSA key has 1024 bits"},
+		{name: "timestamp with many certificates", att: token(&crowded), trust: withTSA, want: "the limit is 10"},
+		{name: "timestamp by a certificate for more", att: token(misused), trust: withTSA, want: "its certificates: "},
 		{name: "timestamp over something else", att: movedTimestamp(t, p, tsa), trust: withTSA, want: "it is not of this signature"},
 		{name: "authority in time", signer: &old, sign: at(then, asAuthority), trust: authority, want: ""},
 		{name: "authority after expiry", signer: &old, sign: at(late.AddDate(0, 0, -1), asAuthority), trust: authority, now: noon(), want: ""},
@@ -72,12 +86,12 @@ func TestNotaryTimes(t *testing.T) {
 }
 
 func junkTimestamp(t *testing.T, p *pki) func(attest.Attachment) attest.Attachment {
-	return withTimestamp(t, p, func(string) []byte { return []byte{0x30, 0x03, 1, 2, 3} })
+	return withTimestamp(t, p, func([]byte) []byte { return []byte{0x30, 0x03, 1, 2, 3} })
 }
 
 // movedTimestamp has a good timestamp, which another signature got.
 func movedTimestamp(t *testing.T, p *pki, tsa *authorityOfTime) func(attest.Attachment) attest.Attachment {
-	return withTimestamp(t, p, func(string) []byte {
+	return withTimestamp(t, p, func([]byte) []byte {
 		var envelope struct {
 			Header struct {
 				Timestamp []byte `json:"io.cncf.notary.timestampSignature"`
@@ -92,17 +106,21 @@ func movedTimestamp(t *testing.T, p *pki, tsa *authorityOfTime) func(attest.Atta
 }
 
 // withTimestamp puts a timestamp beside a signature that has none.
-func withTimestamp(t *testing.T, p *pki, token func(signature string) []byte) func(attest.Attachment) attest.Attachment {
+func withTimestamp(t *testing.T, p *pki, token func(signature []byte) []byte) func(attest.Attachment) attest.Attachment {
 	return func(att attest.Attachment) attest.Attachment {
 		if att.Format == attest.FormatNotaryCOSE {
-			att.Content = coseTimestamp(t, att.Content, token(""))
+			att.Content = coseTimestamp(t, att.Content, token)
 			return att
 		}
 		var envelope object
 		if err := json.Unmarshal(att.Content, &envelope); err != nil {
 			t.Fatal(err)
 		}
-		envelope["header"].(object)["io.cncf.notary.timestampSignature"] = token(fmt.Sprint(envelope["signature"]))
+		signature, err := base64.RawURLEncoding.DecodeString(fmt.Sprint(envelope["signature"]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		envelope["header"].(object)["io.cncf.notary.timestampSignature"] = token(signature)
 		att.Content = mustJSON(t, envelope)
 		return att
 	}
