@@ -63,6 +63,9 @@ func notarySigners(info *signature.SignerInfo, authorities []Authority, now time
 	proven := true
 	id := notaryID(info.CertificateChain)
 	for _, authority := range authorities {
+		if authority.Functionary {
+			continue // its signature counts within a layout only
+		}
 		if authority.Notary == nil {
 			others = append(others, authority.Name)
 			continue
