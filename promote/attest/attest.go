@@ -42,6 +42,9 @@ type Attachment struct {
 	Manifest ocispec.Descriptor
 	Layer    ocispec.Descriptor
 	Format   Format
+	// Target is what the source knows of the manifest that it is attached to, where the
+	// attestation describes that beyond its digest; else it is empty.
+	Target ocispec.Descriptor
 	// Content is the bundle, envelope or statement, byte for byte; nil where Problem says
 	// why it could not be read.
 	Content []byte
@@ -57,6 +60,7 @@ type Authority struct {
 	// Functionary says that the signature counts only as that of a step of an in-toto
 	// layout: it makes Evidence.Functionaries, never Evidence.Signers.
 	Functionary bool
+	Notary      *Notary // nil: Notary Project signatures do not count
 }
 
 // Key is a public key with the time in which its signatures count.

@@ -15,6 +15,9 @@
 //     readers that disagree about one document are how signed bytes get a second meaning.
 //   - Unsigned statements are data, never evidence. Certificates and log entries are not
 //     trusted: authorities are keys.
+//   - Notary Project signatures are held to the level strict of its trust policy, and count
+//     under the predicate type PredicateNotary. Revocation is not looked up: there is no
+//     network here, so a revoked CA or identity is taken out of the policy.
 //   - Nothing is cut short to fit a limit. What is over a limit is reported with the
 //     limit's name, and something malformed beside something good blocks nothing.
 //

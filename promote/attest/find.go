@@ -108,6 +108,9 @@ func (f *finder) referrer(ctx context.Context, desc ocispec.Descriptor, subject 
 		f.problem(desc, fmt.Sprintf("the manifest's subject is %s, not %s", m.Subject.Digest, subject))
 		return nil
 	}
+	if m.ArtifactType == MediaTypeNotary {
+		return f.notary(ctx, desc, m, subject)
+	}
 	return f.layers(ctx, desc, m, formatOf)
 }
 

@@ -68,7 +68,7 @@ func TestFindFormats(t *testing.T) {
 
 	found := find(t, repo, attest.Limits{})
 	want := []string{
-		"cosign-att:att 1", "cosign-att:att 2", "dsse:bare", "dsse:cosign oci-1-1", "sigstore-bundle:fallback",
+		"cosign-att:att 1", "cosign-att:att 2", "dsse:bare", "dsse:cosign oci-1-1", "notary-jws:notation", "sigstore-bundle:fallback",
 		"sigstore-bundle:fallback untyped", "sigstore-bundle:v0.2", "sigstore-bundle:v0.3", "unsigned:sbom", "unsigned:statement",
 	}
 	if got := readable(found); !slices.Equal(got, want) {

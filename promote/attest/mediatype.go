@@ -31,7 +31,7 @@ func isBundle(mediaType string) bool { return strings.HasPrefix(mediaType, bundl
 // others are skipped unread.
 func IsEvidenceType(artifactType string) bool {
 	switch artifactType {
-	case MediaTypeDSSE, MediaTypeLink, PayloadType, cosignAttType:
+	case MediaTypeDSSE, MediaTypeLink, PayloadType, cosignAttType, MediaTypeNotary:
 		return true
 	}
 	return isBundle(artifactType)

@@ -52,6 +52,9 @@ func verify(ev *Evidence, att Attachment, authorities []Authority, now time.Time
 	if att.Format == FormatUnsigned && !signedAfterAll(ev, &att) {
 		return nil, describeUnsigned(ev, att.Content)
 	}
+	if isNotary(att.Format) {
+		return verifyNotary(ev, att, authorities, now)
+	}
 	env, err := unwrap(att)
 	var malformed error
 	if env != nil && env.payloadType == PayloadType {
@@ -202,8 +205,14 @@ func anyVerifies(verifier signature.Verifier, signed []byte, signatures [][]byte
 }
 
 func noSigner(env *envelope, authorities []Authority) error {
+	if err := keysOrNotary(authorities); err != nil {
+		return err
+	}
 	var names []string
 	for _, a := range authorities {
+		if a.Notary != nil {
+			continue
+		}
 		for _, key := range a.Keys {
 			if id, err := fingerprint(key.Public); err == nil && id == env.hint {
 				return fmt.Errorf("the signature is not valid: it names the key %s of %s, which does not verify it", id, a.Name)

@@ -36,6 +36,10 @@ func (l *loader) authorities() []attest.Authority {
 		if !l.has(path + ".principal") {
 			a.Principal = a.Name
 		}
+		if a.Notary != nil {
+			authorities = append(authorities, attest.Authority{Name: a.Name, Principal: a.Principal, Notary: l.notary(path, a)})
+			continue
+		}
 		key := l.key(path+".key", &a.Key)
 		key.NotBefore = l.time(path+".notBefore", &a.NotBefore)
 		key.NotAfter = l.time(path+".notAfter", &a.NotAfter)
@@ -111,6 +115,7 @@ func (l *loader) thresholds(authorities []attest.Authority) {
 	for i := range l.doc.Spec.Require {
 		if r := &l.doc.Spec.Require[i]; !r.overAll() && r.Layout == nil {
 			l.quorum(fmt.Sprintf("spec.require[%d].from", i), &r.From, authorities)
+			l.notaryTypes(fmt.Sprintf("spec.require[%d]", i), r, authorities)
 		}
 	}
 }
@@ -134,7 +139,7 @@ func (l *loader) quorum(path string, from *Quorum, authorities []attest.Authorit
 		case slices.Contains(from.Authorities[:j], name):
 			l.add(at, "%q stands there twice", name)
 		default:
-			signers = append(signers, attest.Signer{Authority: name, Principal: authorities[k].Principal, KeyID: authorities[k].Keys[0].ID})
+			signers = append(signers, attest.Signer{Authority: name, Principal: authorities[k].Principal, KeyID: nominalKey(authorities[k])})
 		}
 	}
 	switch reachable := distinct(signers); {

@@ -50,10 +50,12 @@ type AuthoritySpec struct {
 	// Principal is who acts under the name; the name itself by default. Authorities of
 	// one principal, an old key and its successor say, count once towards a threshold.
 	Principal string  `json:"principal" yaml:"principal"`
-	Key       KeySpec `json:"key" yaml:"key"`
+	Key       KeySpec `json:"key,omitzero" yaml:"key"`
 	// NotBefore and NotAfter bound, in RFC 3339, when a signature of the key counts.
 	NotBefore string `json:"notBefore,omitempty" yaml:"notBefore"`
 	NotAfter  string `json:"notAfter,omitempty" yaml:"notAfter"`
+	// Notary stands instead of a key where the authority signs with notation.
+	Notary *NotarySpec `json:"notary,omitempty" yaml:"notary"`
 }
 
 // KeySpec is a public key in PEM, inlined or in a file. Load replaces a file by its content.

@@ -9,6 +9,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"sluice.dev/sluice/oci"
+	"sluice.dev/sluice/promote/attest"
 )
 
 // maxReasons is how many near misses a message names; thousands of attestations may be
@@ -139,6 +140,10 @@ func (r *rule) remedy(f Facts, findings []finding) string {
 			continue
 		}
 		t := r.PredicateTypes[0]
+		if t == attest.PredicateNotary {
+			commands = append(commands, "notation sign "+quote(named(f, found.target.Digest)))
+			continue
+		}
 		commands = append(commands, fmt.Sprintf("sluice attest %s --type %s --predicate %s --key %s.key",
 			quote(named(f, found.target.Digest)), quote(t), kindOf(t).file, authority))
 	}

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"sluice.dev/sluice/promote/attest"
 )
 
 // family groups predicate types that report on a state which changes: of a scan, a test,
@@ -44,6 +46,7 @@ func predicateKinds() []predicateKind {
 		{"https://openvex.dev/ns", familyVEX, "vex.json", []string{"last_updated", "timestamp"}},
 		{"https://cyclonedx.org/vex", familyVEX, "vex.json", []string{"metadata.timestamp"}},
 		{"https://in-toto.io/attestation/human-review", familyApproval, "review.json", []string{"timestamp"}},
+		{attest.PredicateNotary, familyNone, "", []string{"signature.signingTime"}},
 		{"https://sluice.dev/approval", familyApproval, "approval.json", []string{"timestamp"}},
 		{ExceptionType, familyNone, "exception.json", []string{"timestamp"}},
 		{"", familyNone, "predicate.json", []string{"metadata.finishedOn", "metadata.timestamp", "finishedOn", "timestamp", "timeCreated"}},

@@ -1,5 +1,7 @@
 package clients
 
+import "encoding/json"
+
 // notationName is the common name of the certificate that NewNotation makes, and so the
 // name of its key and of the trust store that holds it.
 const notationName = "signer.example.com"
@@ -55,4 +57,18 @@ func (n *Notation) Verify(ref string) {
 func (n *Notation) VerifyRefused(ref string) string {
 	n.home.tb.Helper()
 	return n.home.Refused("notation", "verify", "--insecure-registry", ref)
+}
+
+// NotationWith signs with a key of one's own and the certificates above it, in PEM, the
+// signer's first. It trusts nobody: it is there to sign.
+func (h *Home) NotationWith(name string, key, chain []byte) *Notation {
+	h.tb.Helper()
+	keys, err := json.Marshal(map[string]any{"default": name, "keys": []map[string]string{{
+		"name": name, "keyPath": h.File("notation/"+name+".key", key), "certPath": h.File("notation/"+name+".crt", chain),
+	}}})
+	if err != nil {
+		h.tb.Fatal(err)
+	}
+	h.write(".config/notation/signingkeys.json", keys)
+	return &Notation{home: h}
 }

@@ -38,6 +38,9 @@ func libraries() []reserved {
 		{"github.com/spf13/cobra", []string{"cmd"}},
 		{"github.com/github/go-spdx/v2/spdxexp/spdxlicenses", []string{"promote/policy"}}, // what SPDX lists
 		{"github.com/package-url/packageurl-go", []string{"promote"}},
+		{"github.com/notaryproject", []string{"promote/attest"}},
+		{"github.com/veraison/go-cose", []string{"promote/attest"}},
+		{"github.com/go-ldap/ldap", []string{"promote/attest"}}, // for distinguished names
 	}
 }
 

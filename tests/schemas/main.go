@@ -78,6 +78,7 @@ func required() map[string][]string {
 		"VEXSpec":           {"authorities"},
 		"VulnerabilitySpec": {"max"},
 		"LayoutSpec":        {"authorities"},
+		"NotarySpec":        {"identities"},
 	}
 }
 
