@@ -2,7 +2,9 @@ package attest_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"sluice.dev/sluice/promote/attest"
 )
@@ -43,6 +45,76 @@ func FuzzVerify(f *testing.F) {
 		}
 		if other := attest.Verify(att, "sha256:0000000000000000000000000000000000000000000000000000000000000000", trusted, noon()); other.Verified() {
 			t.Fatal("verified about another artifact too")
+		}
+	})
+}
+
+// FuzzVerifyMaterial: bundles with certificates, log entries and timestamps. Whatever
+// counts says what was signed, about the artifact, by the identity that signed it, at the
+// time that was proven. Made anew each time, the seeds hold the only good signatures.
+func FuzzVerifyMaterial(f *testing.F) {
+	d := newDeployment(f)
+	payload := mustJSON(f, statement())
+	b := d.sign(d.leaf(identified(issuer, subject), d.ctKey), payload)
+	b.stamps = [][]byte{d.stamp(d.tsa, b.sig, noon().Add(time.Minute))}
+	f.Add(b.attachment(f).Content)
+	b.version = "application/vnd.dev.sigstore.bundle+json;version=0.1"
+	f.Add(b.attachment(f).Content)
+	own := d.sign(issue(f, d.issuing, newKey(f), named), payload)
+	own.chain = []*authorityCA{d.issuing, d.rootCA}
+	f.Add(own.attachment(f).Content)
+	root := d.trustedRoot(nil)
+	trusted := []attest.Authority{
+		keyless(f, attest.KeylessConfig{Root: root, LogEntries: 1, CertificateTimestamps: 1}),
+		ownCA(f, attest.X509Config{Roots: d.roots(), Emails: exactly("release@example.com"), Timestamps: &attest.Timestamps{Root: root}}),
+	}
+	f.Fuzz(func(t *testing.T, content []byte) {
+		ev := attest.Verify(asBundle(content), artifact, trusted, noon())
+		checkFuzzed(t, ev, slsa)
+		if ev.Verified() && ev.Signers[0].Authority == "gha" && !ev.SignedAt.Equal(noon().Add(time.Minute)) {
+			t.Fatalf("got %+v", ev)
+		}
+	})
+}
+
+func checkFuzzed(t *testing.T, ev attest.Evidence, predicateType string) {
+	t.Helper()
+	if ev.Verified() == (ev.Problem != "") {
+		t.Fatalf("signed by %v, problem %q", ev.Signers, ev.Problem)
+	}
+	if strings.Contains(ev.Problem, "broke off") {
+		t.Fatal(ev.Problem)
+	}
+	if ev.Verified() && ev.PredicateType != predicateType {
+		t.Fatalf("got %+v", ev)
+	}
+}
+
+// FuzzVerifySimpleSigning: a payload and its annotations. Only the payloads that were
+// signed count, whatever the annotations say.
+func FuzzVerifySimpleSigning(f *testing.F) {
+	d := newDeployment(f)
+	key := newKey(f)
+	payload := simplePayload(f, artifact.String())
+	for _, att := range []attest.Attachment{
+		d.simpleSigned(plainKey(key), payload, noon().Add(time.Minute)),
+		d.simpleSigned(d.leaf(identified(issuer, subject), d.ctKey), payload, noon().Add(time.Minute)),
+	} {
+		a := att.Layer.Annotations
+		f.Add(payload, a["dev.cosignproject.cosign/signature"], a["dev.sigstore.cosign/certificate"], a["dev.sigstore.cosign/bundle"], "{}")
+	}
+	root := d.trustedRoot(nil)
+	ci := authority(f, "ci", key)
+	ci.Timestamps = &attest.Timestamps{Root: root, Threshold: 1}
+	trusted := []attest.Authority{ci, keyless(f, attest.KeylessConfig{Root: root, LogEntries: 1, CertificateTimestamps: 1})}
+	f.Fuzz(func(t *testing.T, content []byte, signature, certificate, entry, stamp string) {
+		att := attest.Attachment{Format: attest.FormatCosignSig, Content: content}
+		att.Layer.Annotations = map[string]string{"dev.cosignproject.cosign/signature": signature, "dev.sigstore.cosign/certificate": certificate,
+			"dev.sigstore.cosign/bundle": entry, "dev.sigstore.cosign/rfc3161timestamp": stamp}
+		ev := attest.Verify(att, artifact, trusted, noon())
+		checkFuzzed(t, ev, attest.PredicateTypeSign)
+		if ev.Verified() && string(content) != string(payload) {
+			t.Fatalf("%q counts", content)
 		}
 	})
 }

@@ -134,9 +134,6 @@ func TestVerifyEnvelopes(t *testing.T) {
 			}
 		})
 	}
-	keyless := attest.Attachment{Format: attest.FormatCosignAtt, Content: []byte(good)}
-	keyless.Layer.Annotations = map[string]string{"dev.sigstore.cosign/certificate": "-----BEGIN CERTIFICATE-----"}
-	refused(t, attest.Verify(keyless, artifact, []attest.Authority{authority(t, "other", newKey(t))}, noon()), "comes with a certificate")
 }
 
 func selfSigned(t *testing.T, signer crypto.Signer) []byte {
