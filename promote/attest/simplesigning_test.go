@@ -3,6 +3,7 @@ package attest_test
 import (
 	"crypto/x509"
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -126,4 +127,44 @@ func TestVerifyAnnotatedEnvelopes(t *testing.T) {
 	broken.Layer.Annotations["dev.sigstore.cosign/certificate"] = "-----BEGIN CERTIFICATE-----"
 	refused(t, attest.Verify(broken, artifact, gha, noon()), "is no certificate in PEM")
 	refused(t, attest.Verify(b.annotated(t), artifact, []attest.Authority{authority(t, "ci", b.signer.key)}, noon()), "ci signs with a key")
+}
+
+// What cosign v3.1.3 itself has written, with a key and with a certificate of one's own.
+func TestVerifyCosignSignatures(t *testing.T) {
+	key, err := attest.ParsePublicKey(testdata(t, "cosign.pub"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots, err := attest.ParseCertificates(testdata(t, "cosign-ca.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ci := attest.Authority{Name: "ci", Keys: []attest.Key{key}}
+	corp := ownCA(t, attest.X509Config{Roots: roots, Emails: exactly("release@example.com")})
+	layer := func(name string) attest.Attachment {
+		att := attest.Attachment{Format: attest.FormatCosignSig, Content: testdata(t, name+"-payload.json")}
+		if err := json.Unmarshal(testdata(t, name+"-annotations.json"), &att.Layer.Annotations); err != nil {
+			t.Fatal(err)
+		}
+		return att
+	}
+	now := noon().AddDate(0, 0, 7)
+	for _, tt := range []struct {
+		name string
+		att  attest.Attachment
+		by   string
+	}{
+		{"key", layer("cosign-sig"), "ci"},
+		{"certificate", layer("cosign-sig-cert"), "corp"},
+		{"certificate, v0.3 with a chain", asBundle(testdata(t, "cosign-bundle-certificate.json")), "corp"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			ev := attest.Verify(tt.att, artifact, []attest.Authority{ci, corp}, now)
+			verified(t, ev, tt.by)
+			if ev.PredicateType != attest.PredicateTypeSign {
+				t.Errorf("got %+v", ev)
+			}
+			refused(t, attest.Verify(tt.att, digest.FromString("other"), []attest.Authority{ci, corp}, now), "is about "+artifact.String())
+		})
+	}
 }
