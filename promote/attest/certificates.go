@@ -75,7 +75,7 @@ func (x *X509) identify() (string, error) { return x.id, nil }
 func (x *X509) prove(p *parcel) (proof, error) {
 	leaf := p.certificate
 	if leaf == nil {
-		return refuse("%s signs with a certificate, and this is signed with a key", whoever), nil
+		return withoutCertificate(), nil
 	}
 	verified, err := p.verifiedBy(Key{Public: leaf.PublicKey})
 	if err != nil {

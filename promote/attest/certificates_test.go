@@ -111,7 +111,7 @@ func TestVerifyX509Refuses(t *testing.T) {
 		{"expired", with(func(*x509.Certificate) {}), noon().AddDate(2, 0, 0), `the certificate of corp (issued by "CN=issuing,O=acme") expired at 2027-11-22T12:00:00Z, and nothing proves when it signed`},
 		{"not yet valid", with(func(*x509.Certificate) {}), noon().Add(-time.Hour), "is not valid before 2026-11-22T12:00:00Z"},
 		{"outlives its issuer", with(func(c *x509.Certificate) { c.NotAfter = noon().AddDate(20, 0, 0) }), noon().AddDate(15, 0, 0), "expired at 2036-11-22"},
-		{"a key", plainKey(newKey(t)), noon(), "corp signs with a certificate, and this is signed with a key"},
+		{"a key", plainKey(newKey(t)), noon(), "it is not signed with a certificate of corp, but with a key"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			b := d.sign(tt.leaf, payload)

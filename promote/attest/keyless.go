@@ -55,11 +55,22 @@ func NewKeyless(config KeylessConfig) (*Keyless, error) {
 		strconv.Itoa(config.LogEntries), strconv.Itoa(config.Timestamps), strconv.Itoa(config.CertificateTimestamps))}, nil
 }
 
+// SignerID is what a signer is counted by (Signer.KeyID), where the issuer and the subject
+// are given exactly; else empty, as it may be any of many.
+func (k *Keyless) SignerID() string {
+	if k == nil || k.config.Issuer.whole != nil || k.config.Subject.whole != nil {
+		return ""
+	}
+	return keylessID(k.config.Issuer.exact, k.config.Subject.exact)
+}
+
+func keylessID(issuer, subject string) string { return identity("keyless", issuer, subject) }
+
 func (k *Keyless) identify() (string, error) { return k.id, nil }
 
 func (k *Keyless) prove(p *parcel) (proof, error) {
 	if p.certificate == nil {
-		return refuse("%s signs with a certificate of its identity, and this is signed with a key", whoever), nil
+		return withoutCertificate(), nil
 	}
 	verified, err := p.verifiedBy(Key{Public: p.certificate.PublicKey})
 	if err != nil {
@@ -111,7 +122,7 @@ func (k *Keyless) certified(p *parcel) (proof, error) {
 	case !k.config.Subject.holds(subject):
 		return proof{}, fmt.Errorf("the certificate is of %q; it must be of %q", shorten(subject), k.config.Subject)
 	}
-	id := identity("keyless", issuer, subject)
+	id := keylessID(issuer, subject)
 	return proof{issuer: issuer, subject: subject, times: times, windows: []window{{keyID: id}}}, nil
 }
 

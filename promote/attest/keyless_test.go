@@ -156,7 +156,7 @@ func TestVerifyKeylessRefuses(t *testing.T) {
 			b.stamps = [][]byte{d.stamp(d.tsa, b.sig, minute), d.stamp(d.tsa, b.sig, minute.Add(time.Second))}
 		}), attest.KeylessConfig{Timestamps: 2}, "it has 1 verified timestamps; 2 are asked for"},
 		{"garbage for a timestamp", with(func(b *signedBundle) { b.stamps = [][]byte{[]byte("stamp")} }), attest.KeylessConfig{Timestamps: 1}, "0 verified timestamps"},
-		{"signed with a key", with(func(b *signedBundle) { *b = *d.sign(plainKey(newKey(t)), payload) }), one, "this is signed with a key"},
+		{"signed with a key", with(func(b *signedBundle) { *b = *d.sign(plainKey(newKey(t)), payload) }), one, "it is not signed with a certificate of gha, but with a key"},
 		{"another's certificate", with(func(b *signedBundle) { b.signer = d.leaf(good, d.ctKey) }), one, "the key of its certificate does not verify it"},
 		{"bare key as certificate", spoilt(func(_, m object) { m["certificate"] = object{"rawBytes": leaf.RawSubjectPublicKeyInfo} }), one, "bare public key"},
 		{"v0.3 with too long a chain", with(func(b *signedBundle) {
@@ -180,7 +180,7 @@ func TestVerifyKeylessRefuses(t *testing.T) {
 	trusted := []attest.Authority{keyless(t, attest.KeylessConfig{Root: d.trustedRoot(nil), LogEntries: 1, CertificateTimestamps: 1})}
 	att := d.sign(leaf, payload).attachment(t)
 	refused(t, attest.Verify(att, digest.FromString("other"), trusted, minute), "is about "+artifact.String())
-	refused(t, attest.Verify(att, artifact, []attest.Authority{authority(t, "ci", leaf.key)}, minute), "ci signs with a key, so it must be signed with that, and it is signed with a certificate")
+	refused(t, attest.Verify(att, artifact, []attest.Authority{authority(t, "ci", leaf.key)}, minute), "it is not signed with a key of ci, but with a certificate")
 	both := append([]attest.Authority{authority(t, "ci", leaf.key)}, trusted...)
 	provenAt(t, attest.Verify(att, artifact, both, minute), minute, "gha")
 }

@@ -27,8 +27,10 @@ func (k keyRing) identify() (string, error) {
 // prove looks for keys that made one of the signatures.
 func (k keyRing) prove(p *parcel) (proof, error) {
 	if p.certificate != nil {
-		return refuse("%s signs with a key, so it must be signed with that, and it is signed with a certificate (issued by %q, valid to %s)",
-			whoever, shorten(p.certificate.Issuer.String()), p.certificate.NotAfter.UTC().Format(timeFormat)), nil
+		out := refuse("it is not signed with a key of %s, but with a certificate (issued by %q, valid to %s)",
+			whoever, shorten(p.certificate.Issuer.String()), p.certificate.NotAfter.UTC().Format(timeFormat))
+		out.otherKind = true
+		return out, nil
 	}
 	verdicts := map[string]bool{} // by fingerprint: the same key may stand there with other bounds
 	out := proof{}

@@ -91,7 +91,7 @@ func TestVerifySimpleSigningRefuses(t *testing.T) {
 		"no base64":                  {"dev.cosignproject.cosign/signature", "!", "is not base64"},
 		"another signature":          {"dev.cosignproject.cosign/signature", "AAAA", "the key of its certificate does not verify it"},
 		"too long a signature":       {"dev.cosignproject.cosign/signature", strings.Repeat("A", 2<<20), "the limit is 1048576"},
-		"no certificate":             {at + "certificate", "", "this is signed with a key"},
+		"no certificate":             {at + "certificate", "", "it is not signed with a certificate of gha, but with a key"},
 		"a certificate of nothing":   {at + "certificate", "-----BEGIN CERTIFICATE-----", "no certificate in PEM"},
 		"a bare key for it":          {at + "certificate", string(pemKey(t, leaf.key.Public())), "bare public key"},
 		"another certificate":        {at + "certificate", string(attest.MarshalCertificates([]*x509.Certificate{d.leaf(identified(issuer, subject), d.ctKey).Certificate})), "does not verify it"},
@@ -112,7 +112,7 @@ func TestVerifySimpleSigningRefuses(t *testing.T) {
 			refused(t, attest.Verify(att, artifact, gha, minute), tt.want)
 		})
 	}
-	refused(t, attest.Verify(d.simpleSigned(leaf, []byte(good), minute), artifact, []attest.Authority{authority(t, "ci", leaf.key)}, minute), "ci signs with a key")
+	refused(t, attest.Verify(d.simpleSigned(leaf, []byte(good), minute), artifact, []attest.Authority{authority(t, "ci", leaf.key)}, minute), "it is not signed with a key of ci")
 }
 
 // Annotations tell about one signature, so there must be one.
@@ -126,7 +126,7 @@ func TestVerifyAnnotatedEnvelopes(t *testing.T) {
 	broken := b.annotated(t)
 	broken.Layer.Annotations["dev.sigstore.cosign/certificate"] = "-----BEGIN CERTIFICATE-----"
 	refused(t, attest.Verify(broken, artifact, gha, noon()), "is no certificate in PEM")
-	refused(t, attest.Verify(b.annotated(t), artifact, []attest.Authority{authority(t, "ci", b.signer.key)}, noon()), "ci signs with a key")
+	refused(t, attest.Verify(b.annotated(t), artifact, []attest.Authority{authority(t, "ci", b.signer.key)}, noon()), "it is not signed with a key of ci")
 }
 
 // What cosign v3.1.3 itself has written, with a key and with a certificate of one's own.

@@ -38,6 +38,9 @@ type proof struct {
 	// refusal says why the signature is none of this trust's; empty where it is one. It
 	// names the authority as {authority}.
 	refusal string
+	// otherKind says that the signature is of another kind of trust altogether: of all
+	// reasons the one of least use.
+	otherKind bool
 
 	issuer, subject string   // of a certificate
 	windows         []window // the times of signing that count
@@ -60,6 +63,13 @@ const whoever = "{authority}"
 
 func refuse(format string, args ...any) proof {
 	return proof{refusal: fmt.Sprintf(format, args...)}
+}
+
+// withoutCertificate is the refusal of what a key signed, where a certificate is asked.
+func withoutCertificate() proof {
+	out := refuse("it is not signed with a certificate of %s, but with a key", whoever)
+	out.otherKind = true
+	return out
 }
 
 func naming(text string, names ...string) string {
