@@ -87,9 +87,15 @@ func (k *Keyless) prove(p *parcel) (proof, error) {
 }
 
 // certified follows sigstore-go's order (verify.Verifier): log entries, timestamps, the
-// certificate at every verified time, SCTs, identity. It is put together of its parts,
-// because the whole reads the statement a second time, in a laxer way.
+// certificate at every verified time, SCTs. It is put together of its parts, because the
+// whole reads the statement a second time, in a laxer way. Who it is, and whether the
+// certificate is of the authority at all, comes first: it costs least, and keeps what
+// strangers attach from costing more.
 func (k *Keyless) certified(p *parcel) (proof, error) {
+	issuer, subject, err := k.identified(p.certificate)
+	if err != nil {
+		return proof{}, err
+	}
 	w, err := k.config.Root.witness(p, bundle.NewCertificate(p.certificate), k.config.LogEntries)
 	switch {
 	case err != nil:
@@ -101,14 +107,10 @@ func (k *Keyless) certified(p *parcel) (proof, error) {
 	if len(times) == 0 {
 		return proof{}, errors.New("no log or timestamp authority proves when it was signed")
 	}
-	issuer, subject, err := keylessIdentity(p.certificate)
-	if err != nil {
-		return proof{}, err
-	}
 	var chains [][]*x509.Certificate
 	for _, t := range times {
 		if chains, err = k.chains(p.certificate, t); err != nil {
-			return proof{}, err
+			return proof{}, fmt.Errorf("%w, when it signed", err)
 		}
 	}
 	if k.config.CertificateTimestamps > 0 {
@@ -116,17 +118,28 @@ func (k *Keyless) certified(p *parcel) (proof, error) {
 			return proof{}, fmt.Errorf("its signed certificate timestamps do not verify: %w", err)
 		}
 	}
-	switch {
-	case !k.config.Issuer.holds(issuer):
-		return proof{}, fmt.Errorf("the certificate is by the issuer %q; it must be %q", shorten(issuer), k.config.Issuer)
-	case !k.config.Subject.holds(subject):
-		return proof{}, fmt.Errorf("the certificate is of %q; it must be of %q", shorten(subject), k.config.Subject)
-	}
-	id := keylessID(issuer, subject)
-	return proof{issuer: issuer, subject: subject, times: times, windows: []window{{keyID: id}}}, nil
+	return proof{issuer: issuer, subject: subject, times: times, windows: []window{{keyID: keylessID(issuer, subject)}}}, nil
 }
 
-// chains are the certificate's at a time that is proven. The certificates that a bundle
+// identified says whose certificate it is, where that is asked for and an authority of
+// the trusted root issued it, whenever.
+func (k *Keyless) identified(leaf *x509.Certificate) (issuer, subject string, err error) {
+	issuer, subject, err = keylessIdentity(leaf)
+	switch {
+	case err != nil:
+		return "", "", err
+	case !k.config.Issuer.holds(issuer):
+		return "", "", fmt.Errorf("the certificate is by the issuer %q; it must be %q", shorten(issuer), k.config.Issuer)
+	case !k.config.Subject.holds(subject):
+		return "", "", fmt.Errorf("the certificate is of %q; it must be of %q", shorten(subject), k.config.Subject)
+	}
+	if _, err = k.chains(leaf, leaf.NotBefore); err != nil {
+		_, err = k.chains(leaf, leaf.NotAfter)
+	}
+	return issuer, subject, err
+}
+
+// chains are the certificate's at a time. The certificates that a bundle
 // brings beside it are not used: the trusted root holds what is needed.
 func (k *Keyless) chains(leaf *x509.Certificate, at time.Time) ([][]*x509.Certificate, error) {
 	var last error
@@ -137,7 +150,7 @@ func (k *Keyless) chains(leaf *x509.Certificate, at time.Time) ([][]*x509.Certif
 		}
 		last = err
 	}
-	return nil, fmt.Errorf("the certificate (issued by %q, valid from %s to %s) does not verify at %s, when it signed: %w", shorten(leaf.Issuer.String()),
+	return nil, fmt.Errorf("the certificate (issued by %q, valid from %s to %s) does not verify at %s: %w", shorten(leaf.Issuer.String()),
 		leaf.NotBefore.UTC().Format(timeFormat), leaf.NotAfter.UTC().Format(timeFormat), at.UTC().Format(timeFormat), last)
 }
 

@@ -96,6 +96,9 @@ func (p proof) judge(name string, now time.Time) (window, string) {
 		}
 		outside = append(outside, naming(w.what, name)+" "+reason)
 	}
+	if len(outside) == 0 {
+		return window{}, "there is no time at which it would count"
+	}
 	reason := list(slices.Compact(outside))
 	if len(p.times) == 0 {
 		reason += ", and nothing proves when it signed"

@@ -95,7 +95,11 @@ func (v *Verifier) add(key cacheKey, ex examination) {
 // nothing should be kept.
 func keyOf(att Attachment, authorities []Authority) (key cacheKey, ok bool) {
 	// A key that cannot be named must not take the server down either; Verify reports it.
-	defer func() { ok = ok && recover() == nil }()
+	defer func() {
+		if recover() != nil {
+			ok = false
+		}
+	}()
 	if att.Problem != "" {
 		return cacheKey{}, false
 	}

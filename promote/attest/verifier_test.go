@@ -150,11 +150,11 @@ func TestVerifierSurvivesPanic(t *testing.T) {
 	for range 2 {
 		refused(t, v.Verify(att, artifact, broken, noon()), "cannot be used")
 	}
-	halfMade := []attest.Authority{{Name: "broken", Keyless: &attest.Keyless{}}}
-	signed := newDeployment(t)
-	b := signed.sign(signed.leaf(identified(issuer, subject)), mustJSON(t, statement()))
+	signer := newKey(t)
+	halfMade := authority(t, "half-made", signer)
+	halfMade.Timestamps = &attest.Timestamps{}
 	for range 2 {
-		refused(t, v.Verify(b.attachment(t), artifact, halfMade, noon()), "verification broke off")
+		refused(t, v.Verify(bundleOf(t, signer, statement()), artifact, []attest.Authority{halfMade}, noon()), "verification broke off")
 	}
 	if !strings.HasPrefix(v.String(), "0 examinations") {
 		t.Errorf("kept: %s", v)

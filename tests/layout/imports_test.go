@@ -38,6 +38,7 @@ func libraries() []reserved {
 		{"github.com/spf13/cobra", []string{"cmd"}},
 		{"github.com/github/go-spdx/v2/spdxexp/spdxlicenses", []string{"promote/policy"}}, // what SPDX lists
 		{"github.com/package-url/packageurl-go", []string{"promote"}},
+		{"github.com/sigstore", []string{"promote/attest"}},
 	}
 }
 
