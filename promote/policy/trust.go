@@ -100,12 +100,12 @@ func (l *loader) match(path, name, exact, expression string) (attest.Match, bool
 	case exact != "":
 		return attest.Exactly(exact), true
 	}
-	return l.expression(path+"."+name+"RegExp", expression)
+	return l.pattern(path+"."+name+"RegExp", expression)
 }
 
-func (l *loader) expression(path, expression string) (attest.Match, bool) {
-	if len(expression) > maxExpression {
-		l.add(path, "has %d characters, at most %d are allowed", len(expression), maxExpression)
+func (l *loader) pattern(path, expression string) (attest.Match, bool) {
+	if len(expression) > maxPattern {
+		l.add(path, "has %d characters, at most %d are allowed", len(expression), maxPattern)
 		return attest.Match{}, false
 	}
 	m, err := attest.Anchored(expression)
@@ -115,10 +115,10 @@ func (l *loader) expression(path, expression string) (attest.Match, bool) {
 	return m, err == nil
 }
 
-// maxExpression and maxNames bound what each attestation is compared with.
+// maxPattern and maxNames bound what each attestation is compared with.
 const (
-	maxExpression = 1 << 10
-	maxNames      = 100
+	maxPattern = 1 << 10
+	maxNames   = 100
 )
 
 func (l *loader) x509(path string, spec *X509Spec) *attest.X509 {
@@ -176,7 +176,7 @@ func (l *loader) matches(path, name string, exact []string, expressionName, expr
 		all = append(all, attest.Exactly(text))
 	}
 	if expression != "" {
-		if m, ok := l.expression(path+"."+expressionName, expression); ok {
+		if m, ok := l.pattern(path+"."+expressionName, expression); ok {
 			all = append(all, m)
 		}
 	}
