@@ -74,6 +74,21 @@ func TestVerifierTellsApart(t *testing.T) {
 	refused(t, v.Verify(good, artifact, trusted, noon()), "unsigned")
 	good.Format, good.Problem = attest.FormatCosignSig, "over the limit"
 	refused(t, v.Verify(good, artifact, trusted, noon()), "over the limit")
+	// An envelope under the label of a bare statement is one, with all its annotations.
+	b := d.sign(d.leaf(identified(issuer, subject), d.ctKey), mustJSON(t, statement()))
+	labelled := b.annotated(t)
+	labelled.Format, labelled.Layer.MediaType = attest.FormatUnsigned, attest.PayloadType
+	gha := []attest.Authority{keyless(t, attest.KeylessConfig{Root: d.trustedRoot(nil), LogEntries: 1, CertificateTimestamps: 1})}
+	for range 2 {
+		provenAt(t, v.Verify(labelled, artifact, gha, noon()), noon().Add(time.Minute), "gha")
+	}
+	labelled.Layer.Annotations = nil
+	refused(t, v.Verify(labelled, artifact, gha, noon()), "it is not signed with a certificate of gha")
+	// A functionary of a layout signs no evidence, whatever the same key may otherwise.
+	functionary := authority(t, "ci", signer)
+	functionary.Functionary = true
+	refused(t, v.Verify(bundleOf(t, signer, statement()), artifact, []attest.Authority{functionary}, noon()), "no authority whose signature would count")
+	verified(t, v.Verify(bundleOf(t, signer, statement()), artifact, trusted, noon()), "ci")
 	// A descriptor that lies about the content changes nothing.
 	att := bundleOf(t, signer, statement())
 	att.Layer.Digest = digest.FromString("layer")

@@ -15,9 +15,9 @@ const (
 	maxTrustedRootSize  = 256 << 10
 )
 
-// inlined is a file that trust is read from, and what is inlined of it. An inlined form
+// trustFile is a file that trust is read from, and what is inlined of it. An inlined form
 // that is given itself is read in its place.
-type inlined struct {
+type trustFile struct {
 	path         string // of the mapping with file and the inlined form
 	file, inline string
 	form         string // what the inlined form is called: pem or json
@@ -27,7 +27,7 @@ type inlined struct {
 
 // content is the text, and the path that problems with it are about; empty where there is
 // none, which is noted.
-func (l *loader) content(in inlined) (string, []byte) {
+func (l *loader) content(in trustFile) (string, []byte) {
 	path := in.path
 	var text []byte
 	switch {
@@ -63,7 +63,7 @@ func (l *loader) content(in inlined) (string, []byte) {
 // key reads a key and writes it back inlined and in one form, so that neither a file nor
 // the spelling of the PEM matters to the policy's digest.
 func (l *loader) key(path string, spec *KeySpec) attest.Key {
-	path, text := l.content(inlined{path, spec.File, spec.PEM, "pem", "the file of a public key", maxKeySize})
+	path, text := l.content(trustFile{path, spec.File, spec.PEM, "pem", "the file of a public key", maxKeySize})
 	if len(text) == 0 {
 		return attest.Key{}
 	}
@@ -83,7 +83,7 @@ func (l *loader) key(path string, spec *KeySpec) attest.Key {
 
 // certificates reads certificates and writes them back as key does.
 func (l *loader) certificates(path string, spec *KeySpec) []*x509.Certificate {
-	path, text := l.content(inlined{path, spec.File, spec.PEM, "pem", "the file of certificates", maxCertificatesSize})
+	path, text := l.content(trustFile{path, spec.File, spec.PEM, "pem", "the file of certificates", maxCertificatesSize})
 	if len(text) == 0 {
 		return nil
 	}
@@ -98,7 +98,7 @@ func (l *loader) certificates(path string, spec *KeySpec) []*x509.Certificate {
 
 // trustedRoot reads a trusted root and writes it back as canonical JSON.
 func (l *loader) trustedRoot(path string, spec *RootSpec) *attest.TrustedRoot {
-	path, text := l.content(inlined{path, spec.File, spec.JSON, "json", "the file of a Sigstore trusted root", maxTrustedRootSize})
+	path, text := l.content(trustFile{path, spec.File, spec.JSON, "json", "the file of a Sigstore trusted root", maxTrustedRootSize})
 	if len(text) == 0 {
 		return nil
 	}
