@@ -157,7 +157,7 @@ func (b *backtest) artifact(ctx context.Context, repo *tiers.Repository, m tiers
 	}
 	out := Backtested{Repository: repo.Name, Digest: m.Digest, Tags: tags, CreatedAt: m.Record.CreatedAt}
 	err = b.engine.guarded(ctx, func() error {
-		platforms, evidence, err := Facts(ctx, repo, m.Descriptor, b.Policy.Authorities(), b.At)
+		platforms, evidence, err := facts(ctx, repo, b.engine.verifier.Verify, m.Descriptor, b.Policy.Authorities(), b.At)
 		if err != nil {
 			return err
 		}

@@ -54,6 +54,7 @@ type Engine struct {
 	alone    bool
 	owner    string // this replica, in journals
 	policies *lru.Cache[digest.Digest, *policy.Policy]
+	verifier *attest.Verifier
 	slots    chan struct{}
 
 	// Work goes on when the request that asked for it ends, until Close.
@@ -101,7 +102,7 @@ func New(config Config) (*Engine, error) {
 	}
 	e := &Engine{
 		registry: config.Registry, url: strings.TrimSuffix(config.URL, "/"), log: config.Log, alone: config.Alone,
-		owner: config.Registry.NewID(), policies: cache, slots: make(chan struct{}, config.Slots), running: map[string]*running{}, followed: map[string]string{}, quiet: quiet,
+		owner: config.Registry.NewID(), policies: cache, verifier: attest.NewVerifier(0), slots: make(chan struct{}, config.Slots), running: map[string]*running{}, followed: map[string]string{}, quiet: quiet,
 	}
 	if e.signers, err = loadSigners(config); err != nil {
 		return nil, err

@@ -28,7 +28,7 @@ func (e *Engine) Evidence(ctx context.Context, tier, repository string, d digest
 	if err != nil {
 		return nil, err
 	}
-	_, evidence, err := Facts(ctx, source, basis.Root, append(authorities(pol), e.own()...), e.registry.Now())
+	_, evidence, err := facts(ctx, source, e.verifier.Verify, basis.Root, append(authorities(pol), e.own()...), e.registry.Now())
 	return evidence, err
 }
 

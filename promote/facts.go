@@ -18,12 +18,19 @@ import (
 // the registry, or the registry protocol for whoever tries a policy from outside. A store
 // that does not answer is an error; evidence that does not count is not.
 func Facts(ctx context.Context, src attest.Source, root ocispec.Descriptor, authorities []attest.Authority, now time.Time) ([]policy.Platform, []attest.Evidence, error) {
+	return facts(ctx, src, attest.Verify, root, authorities, now)
+}
+
+// verify is attest.Verify, or an attest.Verifier's.
+type verify func(attest.Attachment, digest.Digest, []attest.Authority, time.Time) attest.Evidence
+
+func facts(ctx context.Context, src attest.Source, verify verify, root ocispec.Descriptor, authorities []attest.Authority, now time.Time) ([]policy.Platform, []attest.Evidence, error) {
 	platforms, evidence, err := platformsOf(ctx, src, root, now)
 	if err != nil {
 		return nil, nil, err
 	}
 	for _, subject := range subjectsOf(root, platforms) {
-		attached, err := attachedTo(ctx, src, subject, authorities, now)
+		attached, err := attachedTo(ctx, src, verify, subject, authorities, now)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -42,14 +49,14 @@ func subjectsOf(root ocispec.Descriptor, platforms []policy.Platform) []digest.D
 }
 
 // attachedTo finds and verifies what is attached to one manifest.
-func attachedTo(ctx context.Context, src attest.Source, subject digest.Digest, authorities []attest.Authority, now time.Time) ([]attest.Evidence, error) {
+func attachedTo(ctx context.Context, src attest.Source, verify verify, subject digest.Digest, authorities []attest.Authority, now time.Time) ([]attest.Evidence, error) {
 	found, err := attest.Find(ctx, src, subject, attest.Limits{})
 	if err != nil {
 		return nil, err
 	}
 	evidence := make([]attest.Evidence, len(found))
 	for i, attachment := range found {
-		evidence[i] = attest.Verify(attachment, subject, authorities, now)
+		evidence[i] = verify(attachment, subject, authorities, now)
 	}
 	return evidence, nil
 }

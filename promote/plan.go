@@ -178,7 +178,7 @@ func (p *planner) findEvidence(ctx context.Context, subject digest.Digest) error
 	if _, err := p.cosign(ctx, subject); err != nil {
 		return err
 	}
-	evidence, err := attachedTo(ctx, p.source, subject, authorities(p.policy), p.engine.registry.Now())
+	evidence, err := attachedTo(ctx, p.source, p.engine.verifier.Verify, subject, authorities(p.policy), p.engine.registry.Now())
 	if err != nil {
 		return err
 	}

@@ -128,3 +128,35 @@ func TestCorruptPolicy(t *testing.T) {
 		})
 	}
 }
+
+// What was verified for one policy is asked anew for the next: the engine remembers what
+// an attestation holds, never whom a policy trusts.
+func TestAnotherPolicyOverTheSameEvidence(t *testing.T) {
+	g := newGate(t, nil)
+	g.provenance(g.image("1.0", "one", nil))
+	allowed := func(want bool, reason string) {
+		t.Helper()
+		v, err := g.engine.Evaluate(t.Context(), "manager", request("1.0", "stable"))
+		g.must(err)
+		if v.Allowed != want || !strings.Contains(v.Rules[0].Message, reason) {
+			t.Errorf("allowed %v: %s", v.Allowed, v.Rules[0].Message)
+		}
+	}
+	trusting := func(pem, extra string) {
+		t.Helper()
+		own := g.ciPEM
+		g.ciPEM = pem
+		document := bytes.Replace(g.policyDocument("dev-to-stable", "dev", "stable", ""), []byte("    - name: ci\n"), []byte("    - name: ci\n"+extra), 1)
+		g.ciPEM = own
+		_, err := g.engine.SetPolicy(t.Context(), "admin", "dev-to-stable", document, "")
+		g.must(err)
+	}
+	allowed(true, "by ci")
+	_, other := newKey(t)
+	trusting(other, "")
+	allowed(false, "no key of ci verifies the signature")
+	trusting(g.ciPEM, "      notAfter: 2020-01-01T00:00:00Z\n")
+	allowed(false, "of ci expired at 2020-01-01T00:00:00Z")
+	trusting(g.ciPEM, "      principal: builders\n")
+	allowed(true, "by ci")
+}

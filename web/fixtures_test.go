@@ -300,7 +300,8 @@ func (s *store) release(name, version string, level int, latest bool) digest.Dig
 	ref := func(seed string) digest.Digest { return s.attached(d, seed) }
 	s.evidence[d] = []attest.Evidence{
 		{Manifest: ref(provenance), Subject: d, Format: attest.FormatBundle, PredicateType: provenance, Signers: signedBy("ci")},
-		{Manifest: ref(sbom), Subject: digest.FromBytes(arm), Format: attest.FormatDSSE, PredicateType: sbom, Signers: signedBy("ci"), SignedAt: ago(27 * time.Minute)},
+		{Manifest: ref(sbom), Subject: digest.FromBytes(arm), Format: attest.FormatDSSE, PredicateType: sbom,
+			Signers: []attest.Signer{{Authority: "gha", Principal: "ci", KeyID: keyID, Issuer: "https://token.example.com", Subject: "https://github.com/acme/app/.github/workflows/release.yml@refs/heads/main"}}, SignedAt: ago(27 * time.Minute)},
 		{Manifest: ref(testResult), Subject: d, Format: attest.FormatBundle, PredicateType: testResult,
 			Problem: "the signature verifies with none of the keys of the policy: ci (9f2b61c07a4d)"},
 		{Manifest: ref("buildkit"), Subject: d, Format: attest.FormatUnsigned, PredicateType: "https://slsa.dev/provenance/v0.2", Problem: "nobody signed it"},

@@ -346,7 +346,7 @@ func TestEscapes(t *testing.T) {
 	p.Verdict.Policy = policy.Identity{Name: attack, Digest: digest.Digest(attack)}
 	s.infos = append(s.infos, promote.PolicyInfo{Name: attack, Digest: digest.Digest(attack), From: "dev", To: "stable", SetBy: attack, Document: attack})
 	s.evidence[d] = []attest.Evidence{{Manifest: digest.Digest(attack), Subject: digest.Digest(attack), Format: attack, PredicateType: attack, Problem: attack,
-		Signers: []attest.Signer{{Authority: attack, KeyID: attack}}}}
+		Signers: []attest.Signer{{Authority: attack, KeyID: attack, Issuer: attack, Subject: attack}}}}
 	h := serve(t, s, func(c *web.Config) { c.Actor = func(*http.Request) string { return attack } })
 	for _, target := range []string{
 		"/", "/promotions", "/promotions/" + url.PathEscape(p.ID), "/policies", "/policies/" + url.PathEscape(attack), "/artifacts/dev/acme/app@" + d.String(),

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
@@ -93,17 +94,30 @@ func (p *printer) evidence(found evidenceList) {
 		} else {
 			mark, what = styled(amber, "✗"), styled(amber, "%s", printable(e.Problem))
 		}
-		rows = append(rows, []cell{mark, plain("%s", printable(orDash(e.PredicateType))), plain("%s", about), plain("%s", short(e.Manifest)), what})
+		rows = append(rows, []cell{mark, plain("%s", printable(orDash(e.PredicateType))), plain("%s", printable(orDash(string(e.Format)))),
+			plain("%s", about), plain("%s", short(e.Manifest)), plain("%s", signedAt(e.Evidence)), what})
 	}
-	p.table("", []string{"", "TYPE", "ABOUT", "DIGEST", "COUNTS"}, rows)
+	p.table("", []string{"", "TYPE", "FORMAT", "ABOUT", "DIGEST", "SIGNED AT", "COUNTS"}, rows)
 }
 
+// signerNames names who signed: the authority, and of a certificate whose it is.
 func signerNames(signers []attest.Signer) string {
 	names := make([]string, len(signers))
 	for i, s := range signers {
 		names[i] = s.Authority
+		if s.Subject != "" {
+			names[i] += " (" + s.Subject + ")"
+		}
 	}
 	return printable(strings.Join(names, ", "))
+}
+
+// signedAt is the verified time of signing, where there is one.
+func signedAt(e attest.Evidence) string {
+	if e.SignedAt.IsZero() {
+		return orDash("")
+	}
+	return e.SignedAt.UTC().Format(time.RFC3339)
 }
 
 func orDash(text string) string {

@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"sluice.dev/sluice/promote"
+	"sluice.dev/sluice/promote/attest"
 	"sluice.dev/sluice/promote/policy"
 )
 
@@ -36,6 +37,29 @@ func TestVerdictTable(t *testing.T) {
     ` + remedy + "\n"
 	if got := out.String(); got != want {
 		t.Errorf("it is\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestEvidenceTable(t *testing.T) {
+	var out bytes.Buffer
+	p := newPrinter(&out)
+	p.width = 400
+	d := digest.FromString("artifact")
+	row := func(e attest.Evidence) evidenceRow {
+		e.Manifest, e.Subject, e.PredicateType = digest.FromString("m"), d, attest.PredicateTypeSign
+		return evidenceRow{e, e.Verified()}
+	}
+	keyless := attest.Signer{Authority: "gha", Issuer: "https://i", Subject: "https://github.com/acme\x1b[31m"}
+	p.evidence(evidenceList{"h/dev/acme/app:1.0", d, []evidenceRow{
+		row(attest.Evidence{Format: attest.FormatCosignSig, Signers: []attest.Signer{{Authority: "ci"}, keyless}, SignedAt: time.Date(2026, 11, 22, 13, 0, 0, 0, time.FixedZone("", 3600))}),
+		row(attest.Evidence{Format: attest.FormatBundle, Problem: "no authority signed it"}),
+	}})
+	for _, want := range []string{
+		"FORMAT", "cosign-sig", "2026-11-22T12:00:00Z", "signed by ci, gha (https://github.com/acme�[31m)", "sigstore-bundle", "–", "no authority signed it",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is missing in\n%s", want, &out)
+		}
 	}
 }
 

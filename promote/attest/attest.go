@@ -33,6 +33,7 @@ const (
 	FormatDSSE      Format = "dsse"            // a bare DSSE envelope as a referrer
 	FormatCosignAtt Format = "cosign-att"      // a DSSE envelope as a layer of cosign's .att tag
 	FormatLink      Format = "in-toto-link"    // a link as in-toto's own command writes it, in a metablock or envelope
+	FormatCosignSig Format = "cosign-sig"      // a simple signing payload, signed as cosign did before bundles
 	FormatUnsigned  Format = "unsigned"        // a statement that nobody signed: data, never evidence
 )
 
@@ -52,15 +53,23 @@ type Attachment struct {
 }
 
 // Authority is somebody whose signature a policy accepts. Two authorities of one
-// principal, or with one key, count once towards a threshold.
+// principal, or with one key or identity, count once towards a threshold.
+//
+// What makes a signature an authority's is one kind of trust: Keys, Keyless, X509 or
+// Notary.
 type Authority struct {
 	Name      string
 	Principal string // the name, unless the policy says otherwise
-	Keys      []Key
+
+	Keys []Key
+	// Timestamps prove when one of the keys signed; nil where nothing does.
+	Timestamps *Timestamps
+	Keyless    *Keyless
+	X509       *X509
+	Notary     *Notary
 	// Functionary says that the signature counts only as that of a step of an in-toto
 	// layout: it makes Evidence.Functionaries, never Evidence.Signers.
 	Functionary bool
-	Notary      *Notary // nil: Notary Project signatures do not count
 }
 
 // Key is a public key with the time in which its signatures count.
@@ -83,14 +92,17 @@ type Evidence struct {
 	// looks only at evidence with signers.
 	PredicateType string         `json:"predicateType,omitempty"`
 	Statement     map[string]any `json:"-"`
-	// Signers are the authorities whose key verified the signature, sorted by name.
+	// Signers are the authorities whose key or certificate verified the signature, sorted
+	// by name.
 	Signers []Signer `json:"signers,omitempty"`
 	// Functionaries are those whose key verified the signature of an in-toto link, for
 	// layouts only. A link of an earlier step is about other things than the artifact, so
 	// they stand beside a Problem too: they say who performed the step, not that the link
 	// counts as evidence about the artifact.
 	Functionaries []Signer `json:"functionaries,omitempty"`
-	// SignedAt is the verified time of signing, zero where none was proven.
+	// SignedAt is the verified time of signing, zero where none was proven. Where there
+	// are several it is the earliest: each proves that the signature was there by then,
+	// and sigstore-go, which judges a certificate at all of them, prefers none.
 	SignedAt time.Time `json:"signedAt,omitzero"`
 	// Problem says why the attestation does not count; empty where it does.
 	Problem string `json:"problem,omitempty"`
@@ -99,9 +111,18 @@ type Evidence struct {
 // Verified says whether the attestation may count.
 func (e Evidence) Verified() bool { return e.Problem == "" && len(e.Signers) > 0 }
 
-// Signer is an authority that signed, and with which key.
+// Signer is an authority that signed, and with what.
 type Signer struct {
 	Authority string `json:"authority"`
 	Principal string `json:"principal"`
-	KeyID     string `json:"keyId"`
+	// KeyID is what one signer is counted by. Of a key it is the fingerprint (Key.ID). A
+	// certificate's key says nothing about who signs, as keyless signers make one for each
+	// signature: there it is the fingerprint of the identity, issuer and subject, so that
+	// one identity counts once, however many certificates it has had.
+	KeyID string `json:"keyId"`
+	// Issuer and Subject are of the certificate, where one signed: who vouches for the
+	// identity (the OpenID Connect issuer, or the issuer's distinguished name) and the
+	// identity itself.
+	Issuer  string `json:"issuer,omitempty"`
+	Subject string `json:"subject,omitempty"`
 }

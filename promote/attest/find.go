@@ -17,7 +17,7 @@ import (
 const pageSize = 500
 
 // Find reads everything attached to subject that may be an attestation: its referrers,
-// the referrers in the fallback tag, and cosign's .att and .sbom tags, each manifest once.
+// the referrers in the fallback tag, and cosign's .sig, .att and .sbom tags, each manifest once.
 // What cannot be read is in the list with a Problem and does not keep the rest from being
 // read. The list is in the order of the manifests' digests.
 //
@@ -161,7 +161,7 @@ func (f *finder) layers(ctx context.Context, desc ocispec.Descriptor, m *oci.Man
 		}
 	}
 	if known == 0 {
-		f.problem(desc, fmt.Sprintf("none of its %d layers is an attestation; a layer must be of the type %q, %q or a Sigstore bundle's", len(m.Layers), MediaTypeDSSE, PayloadType))
+		f.problem(desc, fmt.Sprintf("none of its %d layers is an attestation; a layer must be of the type %q, %q, %q or a Sigstore bundle's", len(m.Layers), MediaTypeDSSE, PayloadType, simpleSigningType))
 	}
 	return nil
 }

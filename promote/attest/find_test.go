@@ -59,6 +59,9 @@ func TestFindFormats(t *testing.T) {
 	repo.attach(artifact, attest.PayloadType, repo.manifest(t, artifact, attest.PayloadType, envelope("cosign oci-1-1"), repo.put(attest.PayloadType, []byte("statement"))))
 	repo.tags[tagBase+".att"] = repo.manifest(t, "", "", envelope("att 1"), envelope("att 2"))
 	repo.tags[tagBase+".sbom"] = repo.manifest(t, "", "", repo.put("text/spdx+json", []byte("sbom")))
+	const sigType, simple = "application/vnd.dev.cosign.artifact.sig.v1+json", "application/vnd.dev.cosign.simplesigning.v1+json"
+	repo.attach(artifact, sigType, repo.manifest(t, artifact, sigType, repo.put(simple, []byte("signature oci-1-1"))))
+	repo.tags[tagBase+".sig"] = repo.manifest(t, "", "", repo.put(simple, []byte("sig 1")), repo.put(simple, []byte("sig 2")))
 	viaTag := repo.manifest(t, artifact, attest.MediaTypeBundle, repo.put(attest.MediaTypeBundle, []byte("fallback")))
 	viaTag.ArtifactType = attest.MediaTypeBundle
 	untyped := repo.manifest(t, artifact, attest.MediaTypeBundle, repo.put(attest.MediaTypeBundle, []byte("fallback untyped")))
@@ -68,7 +71,7 @@ func TestFindFormats(t *testing.T) {
 
 	found := find(t, repo, attest.Limits{})
 	want := []string{
-		"cosign-att:att 1", "cosign-att:att 2", "dsse:bare", "dsse:cosign oci-1-1", "notary-jws:notation", "sigstore-bundle:fallback",
+		"cosign-att:att 1", "cosign-att:att 2", "cosign-sig:sig 1", "cosign-sig:sig 2", "cosign-sig:signature oci-1-1", "dsse:bare", "dsse:cosign oci-1-1", "notary-jws:notation", "sigstore-bundle:fallback",
 		"sigstore-bundle:fallback untyped", "sigstore-bundle:v0.2", "sigstore-bundle:v0.3", "unsigned:sbom", "unsigned:statement",
 	}
 	if got := readable(found); !slices.Equal(got, want) {

@@ -10,17 +10,17 @@ import (
 
 // checkLogEntry refuses an entry of a transparency log that is about something else than
 // the envelope it comes with: whoever put the two together meant to deceive, or mixed
-// something up. An entry that fits proves nothing, as there is no log key to verify it
-// with. An entry without a body says nothing.
+// something up. It is asked of every entry, also where there is no log key to verify it
+// with; that an entry fits proves nothing yet. An entry without a body says nothing.
 //
 // Rekor's entry types (dsse, intoto, hashedrekord, v1 and v2) keep the hash of the payload
 // or of what was signed in different places and encodings; that one of them is there at
 // all is what they have in common.
-func checkLogEntry(body []byte, e *envelope) error {
+func checkLogEntry(body []byte, p *parcel) error {
 	if len(body) == 0 {
 		return nil
 	}
-	for _, hashed := range [][]byte{e.payload, e.signed()} {
+	for _, hashed := range [][]byte{p.payload, p.message} {
 		for _, algorithm := range []crypto.Hash{crypto.SHA256, crypto.SHA384, crypto.SHA512} {
 			h := algorithm.New()
 			h.Write(hashed)
@@ -30,5 +30,5 @@ func checkLogEntry(body []byte, e *envelope) error {
 			}
 		}
 	}
-	return errors.New("it is about something else: it does not hold the hash of this envelope's payload")
+	return errors.New("it is about something else: it does not hold the hash of what was signed here")
 }

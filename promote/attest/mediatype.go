@@ -20,8 +20,11 @@ const (
 	PayloadType = oci.MediaTypeInToto
 
 	bundlePrefix = "application/vnd.dev.sigstore.bundle"
-	// cosignAttType is what cosign's experimental OCI 1.1 mode writes.
+	// cosignAttType and cosignSigType are what cosign's experimental OCI 1.1 mode writes.
 	cosignAttType = "application/vnd.dev.cosign.artifact.att.v1+json"
+	cosignSigType = "application/vnd.dev.cosign.artifact.sig.v1+json"
+	// simpleSigningType is the payload that such a signature is over.
+	simpleSigningType = "application/vnd.dev.cosign.simplesigning.v1+json"
 )
 
 // isBundle goes by the family, so that an unknown version is reported, not passed over.
@@ -31,7 +34,7 @@ func isBundle(mediaType string) bool { return strings.HasPrefix(mediaType, bundl
 // others are skipped unread.
 func IsEvidenceType(artifactType string) bool {
 	switch artifactType {
-	case MediaTypeDSSE, MediaTypeLink, PayloadType, cosignAttType, MediaTypeNotary:
+	case MediaTypeDSSE, MediaTypeLink, PayloadType, cosignAttType, cosignSigType, MediaTypeNotary:
 		return true
 	}
 	return isBundle(artifactType)
@@ -46,6 +49,8 @@ func formatOf(mediaType string) Format {
 		return FormatDSSE
 	case mediaType == MediaTypeLink:
 		return FormatLink
+	case mediaType == simpleSigningType:
+		return FormatCosignSig
 	case mediaType == PayloadType:
 		return FormatUnsigned
 	}

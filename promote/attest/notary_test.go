@@ -62,7 +62,7 @@ func TestNotaryKinds(t *testing.T) {
 // The identity counts once, whoever looks at it, and another subject or root is another.
 func TestNotarySignerIDs(t *testing.T) {
 	p, q := newPKI(t), newPKI(t)
-	other := newCA(t, "another ca", &p.root)
+	other := newNotaryCA(t, "another ca", &p.root)
 	viaCA := p.with(func(n *attest.Notary) { n.CAs = p.ca.chain[:1] })
 	id := func(signer certified, trust *attest.Notary) string {
 		t.Helper()
@@ -102,7 +102,7 @@ type notaryCase struct {
 	want   string    // empty: it counts after all
 }
 
-func refuseNotary(t *testing.T, p *pki, tests []notaryCase) {
+func refuseNotary(t *testing.T, p *notaryPKI, tests []notaryCase) {
 	t.Helper()
 	for _, tt := range tests {
 		for _, format := range notaryFormats() {
@@ -335,12 +335,12 @@ func TestNotaryTrust(t *testing.T) {
 		c := newLeaf(t, ca, "release", newKey(t), changes...)
 		return &c
 	}
-	selfSigned := issue(t, nil, newKey(t), leafTemplate("release"))
-	oldCA := newCA(t, "old ca", &p.root, year(2025))
-	critical := newCA(t, "critical ca", &p.root, func(c *x509.Certificate) {
+	selfSigned := issueNotary(t, nil, newKey(t), leafTemplate("release"))
+	oldCA := newNotaryCA(t, "old ca", &p.root, year(2025))
+	critical := newNotaryCA(t, "critical ca", &p.root, func(c *x509.Certificate) {
 		c.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 2, 3}, Critical: true, Value: []byte{5, 0}}}
 	})
-	tls := newCA(t, "tls ca", &p.root, func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} })
+	tls := newNotaryCA(t, "tls ca", &p.root, func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} })
 	incomplete := certified{key: p.ec.key, chain: p.ec.chain[:2]}
 	forged := certified{key: p.ec.key, chain: append(p.ec.chain[:1:1], q.ca.chain...)}
 	both := p.with(func(n *attest.Notary) { n.SigningAuthorities = q.root.chain })

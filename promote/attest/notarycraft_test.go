@@ -38,14 +38,14 @@ type certified struct {
 func (c certified) cert() *x509.Certificate { return c.chain[0] }
 
 // subject is what ParseNotaryIdentity needs at the least, and a common name.
-func subject(cn string) pkix.Name {
+func notarySubject(cn string) pkix.Name {
 	return pkix.Name{Country: []string{"US"}, Province: []string{"WA"}, Organization: []string{"acme"}, CommonName: cn}
 }
 
 type change = func(*x509.Certificate)
 
 // issue makes a certificate under the issuer; itself where there is none.
-func issue(t testing.TB, issuer *certified, key crypto.Signer, template *x509.Certificate, changes ...change) certified {
+func issueNotary(t testing.TB, issuer *certified, key crypto.Signer, template *x509.Certificate, changes ...change) certified {
 	t.Helper()
 	serial, err := rand.Int(rand.Reader, big.NewInt(1<<62))
 	if err != nil {
@@ -74,25 +74,25 @@ func issue(t testing.TB, issuer *certified, key crypto.Signer, template *x509.Ce
 	return certified{key: key, chain: append([]*x509.Certificate{cert}, chain...)}
 }
 
-func newCA(t testing.TB, cn string, issuer *certified, changes ...change) certified {
+func newNotaryCA(t testing.TB, cn string, issuer *certified, changes ...change) certified {
 	t.Helper()
-	return issue(t, issuer, newKey(t), &x509.Certificate{Subject: subject(cn), IsCA: true, KeyUsage: x509.KeyUsageCertSign}, changes...)
+	return issueNotary(t, issuer, newKey(t), &x509.Certificate{Subject: notarySubject(cn), IsCA: true, KeyUsage: x509.KeyUsageCertSign}, changes...)
 }
 
 // weakCA has a key that is too short.
 func weakCA(t testing.TB) certified {
 	t.Helper()
-	return issue(t, nil, newRSA(t, 1024), &x509.Certificate{Subject: subject("weak"), IsCA: true, KeyUsage: x509.KeyUsageCertSign})
+	return issueNotary(t, nil, newRSA(t, 1024), &x509.Certificate{Subject: notarySubject("weak"), IsCA: true, KeyUsage: x509.KeyUsageCertSign})
 }
 
 // newLeaf issues a certificate that signs code.
 func newLeaf(t testing.TB, ca certified, cn string, key crypto.Signer, changes ...change) certified {
 	t.Helper()
-	return issue(t, &ca, key, leafTemplate(cn), changes...)
+	return issueNotary(t, &ca, key, leafTemplate(cn), changes...)
 }
 
 func leafTemplate(cn string) *x509.Certificate {
-	return &x509.Certificate{Subject: subject(cn), KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning}}
+	return &x509.Certificate{Subject: notarySubject(cn), KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning}}
 }
 
 // year makes a certificate valid in one year only.
@@ -116,8 +116,8 @@ func newTSA(t testing.TB, ca certified, at time.Time, changes ...change) *author
 	if err != nil {
 		t.Fatal(err)
 	}
-	tsa := issue(t, &ca, newRSA(t, 2048), &x509.Certificate{
-		Subject: subject("tsa"), KeyUsage: x509.KeyUsageDigitalSignature,
+	tsa := issueNotary(t, &ca, newRSA(t, 2048), &x509.Certificate{
+		Subject: notarySubject("tsa"), KeyUsage: x509.KeyUsageDigitalSignature,
 		ExtraExtensions: []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 37}, Critical: true, Value: usage}},
 	}, changes...)
 	return &authorityOfTime{certified: tsa, at: at}
@@ -228,17 +228,17 @@ func asNotary(format attest.Format, content []byte) attest.Attachment {
 	return attest.Attachment{Format: format, Content: content}
 }
 
-// pki is a CA with an intermediate and signers, and what trusts them.
-type pki struct {
+// notaryPKI is a CA with an intermediate and signers, and what trusts them.
+type notaryPKI struct {
 	root, ca certified
 	ec       certified
 	trust    *attest.Notary
 }
 
-func newPKI(t testing.TB) *pki {
+func newPKI(t testing.TB) *notaryPKI {
 	t.Helper()
-	p := &pki{root: newCA(t, "root", nil)}
-	p.ca = newCA(t, "ca", &p.root)
+	p := &notaryPKI{root: newNotaryCA(t, "root", nil)}
+	p.ca = newNotaryCA(t, "ca", &p.root)
 	p.ec = newLeaf(t, p.ca, "release", newKey(t))
 	p.trust = &attest.Notary{CAs: p.root.chain, Identities: identities(t, "x509.subject: C=US, ST=WA, O=acme, CN=release")}
 	return p
@@ -258,7 +258,7 @@ func identities(t testing.TB, texts ...string) []attest.NotaryIdentity {
 }
 
 // with is the trust with a change.
-func (p *pki) with(change func(*attest.Notary)) *attest.Notary {
+func (p *notaryPKI) with(change func(*attest.Notary)) *attest.Notary {
 	changed := *p.trust
 	change(&changed)
 	return &changed

@@ -75,7 +75,7 @@ func FuzzNotaryIdentity(f *testing.F) {
 
 func BenchmarkNotary(b *testing.B) {
 	p := newPKI(b)
-	tsa := newTSA(b, newCA(b, "tsa root", nil), noon().AddDate(0, 0, -1))
+	tsa := newTSA(b, newNotaryCA(b, "tsa root", nil), noon().AddDate(0, 0, -1))
 	withTSA := p.with(func(n *attest.Notary) { n.TimestampRoots = tsa.chain[1:] })
 	for _, format := range notaryFormats() {
 		for name, signer := range map[string]certified{"P-256": p.ec, "RSA-2048": newLeaf(b, p.ca, "release", newRSA(b, 2048))} {

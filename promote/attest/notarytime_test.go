@@ -14,10 +14,10 @@ import (
 // What proves the time of signing, and what does not.
 func TestNotaryTimes(t *testing.T) {
 	p := newPKI(t)
-	tsaRoot := newCA(t, "tsa root", nil)
+	tsaRoot := newNotaryCA(t, "tsa root", nil)
 	then := time.Date(2025, 6, 1, 0, 0, 0, 0, time.UTC)
 	tsa := newTSA(t, tsaRoot, then)
-	foreign := newTSA(t, newCA(t, "tsa root", nil), then)
+	foreign := newTSA(t, newNotaryCA(t, "tsa root", nil), then)
 	old := newLeaf(t, p.ca, "release", newKey(t), year(2025))
 	withTSA := p.with(func(n *attest.Notary) { n.TimestampRoots = tsaRoot.chain })
 	authority := p.with(func(n *attest.Notary) { n.SigningAuthorities = p.root.chain })
@@ -85,12 +85,12 @@ func TestNotaryTimes(t *testing.T) {
 	}
 }
 
-func junkTimestamp(t *testing.T, p *pki) func(attest.Attachment) attest.Attachment {
+func junkTimestamp(t *testing.T, p *notaryPKI) func(attest.Attachment) attest.Attachment {
 	return withTimestamp(t, p, func([]byte) []byte { return []byte{0x30, 0x03, 1, 2, 3} })
 }
 
 // movedTimestamp has a good timestamp, which another signature got.
-func movedTimestamp(t *testing.T, p *pki, tsa *authorityOfTime) func(attest.Attachment) attest.Attachment {
+func movedTimestamp(t *testing.T, p *notaryPKI, tsa *authorityOfTime) func(attest.Attachment) attest.Attachment {
 	return withTimestamp(t, p, func([]byte) []byte {
 		var envelope struct {
 			Header struct {
@@ -106,7 +106,7 @@ func movedTimestamp(t *testing.T, p *pki, tsa *authorityOfTime) func(attest.Atta
 }
 
 // withTimestamp puts a timestamp beside a signature that has none.
-func withTimestamp(t *testing.T, p *pki, token func(signature []byte) []byte) func(attest.Attachment) attest.Attachment {
+func withTimestamp(t *testing.T, p *notaryPKI, token func(signature []byte) []byte) func(attest.Attachment) attest.Attachment {
 	return func(att attest.Attachment) attest.Attachment {
 		if att.Format == attest.FormatNotaryCOSE {
 			att.Content = coseTimestamp(t, att.Content, token)

@@ -8,13 +8,36 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/notaryproject/notation-core-go/signature"
+	"github.com/opencontainers/go-digest"
 )
 
 func isNotary(format Format) bool { return format == FormatNotaryJWS || format == FormatNotaryCOSE }
+
+// notaryEvidence is Verify for a Notary Project signature. Whether it counts hangs on the
+// time in more ways than one, so nothing of it is kept by a Verifier.
+func notaryEvidence(att Attachment, subject digest.Digest, authorities []Authority, now time.Time) (ev Evidence) {
+	ev = Evidence{Manifest: att.Manifest.Digest, Layer: att.Layer.Digest, Subject: subject, Format: att.Format, Problem: att.Problem}
+	// As in examine: a library that breaks on hostile input proves nothing.
+	defer func() {
+		if r := recover(); r != nil {
+			ev.Signers, ev.SignedAt = nil, time.Time{}
+			ev.Problem = fmt.Sprintf("verification broke off: %v", r)
+		}
+	}()
+	if ev.Problem != "" {
+		return ev
+	}
+	signers, err := verifyNotary(&ev, att, authorities, now)
+	if err != nil {
+		ev.SignedAt, ev.Problem = time.Time{}, err.Error()
+		return ev
+	}
+	ev.Signers = signers
+	return ev
+}
 
 // verifyNotary does for a Notary Project signature what verify does for envelopes with
 // statements. notation-core-go verifies the envelope; notation-go, which has the trust
@@ -161,19 +184,14 @@ func notaryID(chain []*x509.Certificate) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// keysOrNotary words the refusal of an envelope that a key may have signed: where only
-// Notary Project signatures would count, it says so.
-func keysOrNotary(authorities []Authority) error {
-	var notary []string
-	for _, a := range authorities {
-		if a.Notary == nil {
-			return nil
-		}
-		notary = append(notary, a.Name)
-	}
-	if len(notary) == 0 {
-		return nil
-	}
-	slices.Sort(notary)
-	return fmt.Errorf("it is not a Notary Project signature, and %s can only sign with notation: notation sign the artifact with a certificate of the trust store", strings.Join(slices.Compact(notary), ", "))
+// notaryTrust is Notary as a kind of trust of what is signed in other ways: none of it is
+// this authority's.
+type notaryTrust struct{ *Notary }
+
+func (notaryTrust) identify() (string, error) { return identity("notary"), nil }
+
+func (notaryTrust) prove(*parcel) (proof, error) {
+	out := refuse("it is not a Notary Project signature, and %s can only sign with notation: notation sign the artifact with a certificate of the trust store", whoever)
+	out.otherKind = true
+	return out, nil
 }

@@ -50,15 +50,15 @@ func (f *finder) fallback(ctx context.Context, subject digest.Digest) error {
 	return nil
 }
 
-// cosignTags reads the tags that cosign kept attestations and SBOMs under before there
-// were referrers. Their manifests need no subject: the tag is the attachment, and what an
-// envelope is about is in its statement.
+// cosignTags reads the tags that cosign kept signatures, attestations and SBOMs under
+// before there were referrers. Their manifests need no subject: the tag is the attachment, and what an
+// envelope or a payload is about is in what was signed.
 func (f *finder) cosignTags(ctx context.Context, subject digest.Digest) error {
 	if subject.Algorithm() != digest.SHA256 {
 		return nil // cosign's tags of longer digests do not fit into a tag
 	}
-	formats := map[string]func(string) Format{".att": attFormat, ".sbom": sbomFormat}
-	for _, suffix := range []string{".att", ".sbom"} {
+	formats := map[string]func(string) Format{".sig": formatOf, ".att": attFormat, ".sbom": sbomFormat}
+	for _, suffix := range []string{".sig", ".att", ".sbom"} {
 		desc, err := f.resolve(ctx, "sha256-"+subject.Encoded()+suffix)
 		if err != nil {
 			return err

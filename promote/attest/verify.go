@@ -19,165 +19,197 @@ const timeFormat = time.RFC3339
 const unsigned = "unsigned: data, not evidence"
 
 // Verify says what an attachment proves about subject: which of the authorities signed
-// it, and what it states. now is the time that the keys must be valid at.
+// it, and what it states. now is the time that keys and certificates must be valid at
+// where nothing proves when they signed.
 //
 // It never fails: whatever is wrong, a panic of a library included, is the Problem of the
 // evidence, and evidence with a problem has no signers.
-func Verify(att Attachment, subject digest.Digest, authorities []Authority, now time.Time) (ev Evidence) {
-	ev = Evidence{Manifest: att.Manifest.Digest, Layer: att.Layer.Digest, Subject: subject, Format: att.Format}
+func Verify(att Attachment, subject digest.Digest, authorities []Authority, now time.Time) Evidence {
+	if isNotary(att.Format) {
+		return notaryEvidence(att, subject, authorities, now)
+	}
+	att = labelled(att)
+	return decide(att, examine(att, authorities), subject, authorities, now)
+}
+
+// examination is what an attachment holds and proves to each of some kinds of trust. It
+// knows neither the time nor any name, so that it can be kept: decide does the rest.
+type examination struct {
+	statement map[string]any // of the one strict parse; nil where there is nothing to show
+	// problem says why the attachment counts for nobody, before anything about signers;
+	// unstated why what was signed is no statement.
+	problem, unstated string
+	proofs            []proof // by authority
+	broken            bool    // a panic: not to be kept
+}
+
+// examine does what does not depend on the time or on who may sign: it parses, and
+// verifies signatures, certificates and times.
+func examine(att Attachment, authorities []Authority) (ex examination) {
 	// The libraries below parse what strangers wrote. One attestation that breaks them
 	// must neither count nor take the server down.
 	defer func() {
 		if r := recover(); r != nil {
-			ev.Signers, ev.Functionaries = nil, nil
-			ev.Problem = fmt.Sprintf("verification broke off: %v", r)
+			ex.proofs, ex.broken = nil, true
+			ex.problem = fmt.Sprintf("verification broke off: %v", r)
 		}
 	}()
 	if att.Problem != "" {
-		ev.Problem = att.Problem
-		return ev
+		return examination{problem: att.Problem}
 	}
-	signers, err := verify(&ev, att, authorities, now)
-	if err != nil {
-		ev.Problem = err.Error()
-		return ev
+	if att.Format == FormatUnsigned {
+		return examineUnsigned(att.Content)
 	}
-	ev.Signers = signers
-	return ev
-}
-
-// verify checks in the order in which a reason is of most use: the wrapping, the
-// signature, then what was signed.
-func verify(ev *Evidence, att Attachment, authorities []Authority, now time.Time) ([]Signer, error) {
-	if att.Format == FormatUnsigned && !signedAfterAll(ev, &att) {
-		return nil, describeUnsigned(ev, att.Content)
-	}
-	if isNotary(att.Format) {
-		return verifyNotary(ev, att, authorities, now)
-	}
-	env, err := unwrap(att)
+	p, err := unwrap(att)
 	var malformed error
-	if env != nil && env.payloadType == PayloadType {
-		malformed = ev.setSigned(env)
+	if p != nil {
+		ex.statement, malformed = p.state()
 	}
 	switch {
 	case err != nil:
-		return nil, err
-	case env.payloadType != PayloadType:
-		return nil, fmt.Errorf("the envelope's payloadType is %q; it must be %q", shorten(env.payloadType), PayloadType)
+		ex.problem = err.Error()
+	case !p.simple && p.payloadType != PayloadType:
+		ex.problem = fmt.Sprintf("the envelope's payloadType is %q; it must be %q", shorten(p.payloadType), PayloadType)
 	case malformed != nil:
-		return nil, malformed
+		ex.problem = malformed.Error()
 	}
-	ordinary, functionaries := splitFunctionaries(authorities)
-	ev.Functionaries = functionariesOf(ev, env, functionaries, now)
-	signers, err := signersOf(env, ordinary, now)
-	if err != nil {
-		return nil, ev.forLayouts(withCertificate(err, att))
+	if ex.problem != "" {
+		return ex
 	}
-	if err := checkTypes(ev.Statement); err != nil {
-		return nil, err
-	}
-	if err := checkSubject(ev.Statement, ev.Subject); err != nil {
-		return nil, ev.forLayouts(err)
-	}
-	return signers, nil
-}
-
-func unwrap(att Attachment) (*envelope, error) {
-	switch att.Format {
-	case FormatBundle:
-		return parseBundle(att.Content)
-	case FormatDSSE, FormatCosignAtt:
-		return parseEnvelope(att.Content)
-	case FormatLink:
-		return parseSigned(att.Content)
-	}
-	return nil, fmt.Errorf("the format %q is unknown", att.Format)
-}
-
-// setStatement does the one parse of the payload.
-func (e *Evidence) setStatement(payload []byte) error {
-	tree, err := DecodeStrict(payload, MaxDepth)
-	if err != nil {
-		return err
-	}
-	e.Statement = tree
-	e.PredicateType, _ = tree["predicateType"].(string)
-	return nil
-}
-
-// describeUnsigned shows what can be shown, and adds where even the claim is another's.
-func describeUnsigned(ev *Evidence, content []byte) error {
-	if ev.setStatement(content) != nil || ev.Statement["_type"] == nil {
-		return errors.New(unsigned) // an SBOM as such, in whatever form
-	}
-	if err := cmp.Or(checkTypes(ev.Statement), checkSubject(ev.Statement, ev.Subject)); err != nil {
-		return fmt.Errorf("%s; besides, %w", unsigned, err)
-	}
-	return errors.New(unsigned)
-}
-
-// withCertificate adds to a failed verification that cosign left a certificate beside the
-// envelope, which is why no key fits.
-func withCertificate(err error, att Attachment) error {
-	if att.Layer.Annotations["dev.sigstore.cosign/certificate"] == "" {
-		return err
-	}
-	return fmt.Errorf("%w; it comes with a certificate, and the policy's authorities are keys", err)
-}
-
-// signersOf finds the authorities one of whose keys made a signature of the envelope and
-// is valid at now, sorted by name, each once.
-func signersOf(env *envelope, authorities []Authority, now time.Time) ([]Signer, error) {
-	verdicts := map[string]bool{} // by fingerprint: one key may be of several authorities
-	var signers []Signer
-	var outside []string
 	for _, authority := range authorities {
-		for _, key := range authority.Keys {
-			id, err := fingerprint(key.Public)
-			if err != nil {
-				return nil, fmt.Errorf("a key of %s cannot be used: %w", authority.Name, err)
-			}
-			verified, done := verdicts[id]
-			if !done {
-				if verified, err = env.verifiedBy(key); err != nil {
-					return nil, fmt.Errorf("the key %s of %s cannot be used: %w", id, authority.Name, err)
-				}
-				verdicts[id] = verified
-			}
-			if !verified {
-				continue
-			}
-			if problem := outsideWindow(key, now); problem != "" {
-				outside = append(outside, fmt.Sprintf("the key %s of %s %s", id, authority.Name, problem))
-				continue
-			}
-			signers = append(signers, Signer{Authority: authority.Name, Principal: principalOf(authority), KeyID: id})
-			break
+		proven, err := trustOf(authority).prove(p)
+		if err != nil && authority.Functionary {
+			proven, err = refuse("a functionary's key cannot be used: %v", err), nil
+		}
+		if err != nil {
+			ex.proofs, ex.problem = nil, naming(err.Error(), authority.Name)
+			return ex
+		}
+		ex.proofs = append(ex.proofs, proven)
+	}
+	if err := checkTypes(ex.statement); err != nil {
+		ex.unstated = err.Error()
+	}
+	return ex
+}
+
+// examineUnsigned takes over what can be shown.
+func examineUnsigned(content []byte) examination {
+	tree, err := DecodeStrict(content, MaxDepth)
+	ex := examination{statement: tree, problem: unsigned}
+	if err != nil || tree["_type"] == nil {
+		return ex // an SBOM as such, in whatever form
+	}
+	if err := checkTypes(tree); err != nil {
+		ex.problem = fmt.Sprintf("%s; besides, %v", unsigned, err)
+	}
+	return ex
+}
+
+// decide says what an examination means for authorities, in the order that it was made
+// for, at a time. The reasons are in the order in which one is of most use: the wrapping,
+// the signature, then what was signed.
+func decide(att Attachment, ex examination, subject digest.Digest, authorities []Authority, now time.Time) Evidence {
+	ev := Evidence{Manifest: att.Manifest.Digest, Layer: att.Layer.Digest, Subject: subject, Format: att.Format, Statement: ex.statement, Problem: ex.problem}
+	ev.PredicateType, _ = ex.statement["predicateType"].(string)
+	if ev.Problem == unsigned && ex.statement["_type"] != nil {
+		if err := checkSubject(ex.statement, subject); err != nil {
+			ev.Problem = fmt.Sprintf("%s; besides, %v", unsigned, err)
+		}
+	}
+	if ev.Problem != "" {
+		return ev
+	}
+	if ev.IsLink() && ex.unstated == "" {
+		ev.Functionaries, _, _ = signersOf(ex.proofs, authorities, true, now)
+	}
+	signers, signedAt, err := signersOf(ex.proofs, authorities, false, now)
+	switch {
+	case err != nil:
+		ev.Problem = ev.forLayouts(err).Error()
+	case ex.unstated != "":
+		ev.Problem = ex.unstated
+	default:
+		if err := checkSubject(ex.statement, subject); err != nil {
+			ev.Problem = ev.forLayouts(err).Error()
+		}
+	}
+	if ev.Problem == "" {
+		ev.Signers, ev.SignedAt = signers, signedAt
+	}
+	return ev
+}
+
+// signersOf finds the authorities, or the functionaries among them, that signed in the time
+// in which their signatures count, sorted by name, each once, and the earliest time at
+// which one verifiably did.
+func signersOf(proofs []proof, authorities []Authority, functionaries bool, now time.Time) ([]Signer, time.Time, error) {
+	var signers []Signer
+	var signedAt time.Time
+	var outside []string
+	var refused []refusedBy
+	for i, p := range proofs {
+		authority := authorities[i]
+		if authority.Functionary != functionaries {
+			continue
+		}
+		if p.refusal != "" {
+			refused = append(refused, refusedBy{p, authority.Name})
+			continue
+		}
+		w, reason := p.judge(authority.Name, now)
+		if reason != "" {
+			outside = append(outside, reason)
+			continue
+		}
+		signers = append(signers, Signer{
+			Authority: authority.Name, Principal: principalOf(authority), KeyID: w.keyID, Issuer: p.issuer, Subject: p.subject,
+		})
+		if len(p.times) > 0 && (signedAt.IsZero() || p.times[0].Before(signedAt)) {
+			signedAt = p.times[0].UTC()
 		}
 	}
 	switch {
 	case len(signers) > 0:
 		slices.SortFunc(signers, func(a, b Signer) int { return cmp.Compare(a.Authority, b.Authority) })
-		return signers, nil
+		return signers, signedAt, nil
 	case len(outside) > 0:
-		return nil, fmt.Errorf("%s, and nothing proves when it signed", strings.Join(outside, "; "))
+		return nil, time.Time{}, errors.New(strings.Join(outside, "; "))
 	}
-	return nil, noSigner(env, authorities)
+	return nil, time.Time{}, noSigner(refused)
 }
 
 func principalOf(a Authority) string { return cmp.Or(a.Principal, a.Name) }
 
-// outsideWindow compares the window of a key with now, for want of a verified time of
-// signing.
-func outsideWindow(key Key, now time.Time) string {
-	switch {
-	case !key.NotBefore.IsZero() && now.Before(key.NotBefore):
-		return "is not valid before " + key.NotBefore.UTC().Format(timeFormat)
-	case !key.NotAfter.IsZero() && now.After(key.NotAfter):
-		return "expired at " + key.NotAfter.UTC().Format(timeFormat)
+// refusedBy is a proof with a refusal, and whose it would have been.
+type refusedBy struct {
+	proof
+	name string
+}
+
+// noSigner says of each authority why the signature is not its, those together of whom
+// the same is to be said.
+func noSigner(refused []refusedBy) error {
+	if len(refused) == 0 {
+		return errors.New("there is no authority whose signature would count")
 	}
-	return ""
+	var likely, other []string
+	names := map[string][]string{}
+	for _, p := range refused {
+		switch {
+		case names[p.refusal] != nil:
+		case p.otherKind:
+			other = append(other, p.refusal)
+		default:
+			likely = append(likely, p.refusal)
+		}
+		names[p.refusal] = append(names[p.refusal], p.name)
+	}
+	reasons := append(likely, other...)
+	for i, reason := range reasons {
+		reasons[i] = naming(reason, names[reason]...)
+	}
+	return fmt.Errorf("no authority signed it: %s", strings.Join(reasons, "; "))
 }
 
 // verifyWith says whether the key made one of the signatures. The ids that envelopes give
@@ -202,31 +234,4 @@ func anyVerifies(verifier signature.Verifier, signed []byte, signatures [][]byte
 		}
 	}
 	return false
-}
-
-func noSigner(env *envelope, authorities []Authority) error {
-	if err := keysOrNotary(authorities); err != nil {
-		return err
-	}
-	var names []string
-	for _, a := range authorities {
-		if a.Notary != nil {
-			continue
-		}
-		for _, key := range a.Keys {
-			if id, err := fingerprint(key.Public); err == nil && id == env.hint {
-				return fmt.Errorf("the signature is not valid: it names the key %s of %s, which does not verify it", id, a.Name)
-			}
-		}
-		names = append(names, a.Name)
-	}
-	if len(names) == 0 {
-		return errors.New("there is no authority whose signature would count")
-	}
-	hint := ""
-	if env.hint != "" {
-		hint = fmt.Sprintf(" (it names the key %q)", shorten(env.hint))
-	}
-	slices.Sort(names)
-	return fmt.Errorf("no authority signed it: no key of %s verifies the signature%s", list(slices.Compact(names)), hint)
 }

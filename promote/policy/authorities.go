@@ -1,8 +1,6 @@
 package policy
 
 import (
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,10 +9,7 @@ import (
 	"sluice.dev/sluice/promote/attest"
 )
 
-// maxKeySize bounds a key file, in bytes.
-const maxKeySize = 64 << 10
-
-// authorities checks the authorities and inlines their keys.
+// authorities checks the authorities and inlines their trust.
 func (l *loader) authorities() []attest.Authority {
 	spec := &l.doc.Spec
 	if len(spec.Authorities) == 0 {
@@ -36,64 +31,58 @@ func (l *loader) authorities() []attest.Authority {
 		if !l.has(path + ".principal") {
 			a.Principal = a.Name
 		}
-		if a.Notary != nil {
-			authorities = append(authorities, attest.Authority{Name: a.Name, Principal: a.Principal, Notary: l.notary(path, a)})
-			continue
+		authority := l.authority(path, a)
+		id := signerID(authority)
+		if other, ok := owner[id]; ok && id != "" && other.Principal != a.Principal {
+			l.warnings = append(l.warnings, fmt.Sprintf("%s: %s and %s have one %s: they count once towards a threshold; give them one principal if they are one", path, other.Name, a.Name, kindOfTrust(authority)))
 		}
-		key := l.key(path+".key", &a.Key)
-		key.NotBefore = l.time(path+".notBefore", &a.NotBefore)
-		key.NotAfter = l.time(path+".notAfter", &a.NotAfter)
-		if !key.NotAfter.IsZero() && !key.NotAfter.After(key.NotBefore) {
-			l.add(path+".notAfter", "is not after notBefore: the key would never count")
-		}
-		if other, ok := owner[key.ID]; ok && key.ID != "" && other.Principal != a.Principal {
-			l.warnings = append(l.warnings, fmt.Sprintf("%s: %s and %s have one key: they count once towards a threshold; give them one principal if they are one", path, other.Name, a.Name))
-		}
-		owner[key.ID] = *a
-		authorities = append(authorities, attest.Authority{Name: a.Name, Principal: a.Principal, Keys: []attest.Key{key}})
+		owner[id] = *a
+		authorities = append(authorities, authority)
 	}
 	return authorities
 }
 
-// key reads a key and writes it back inlined and in one form, so that neither a file nor
-// the spelling of the PEM matters to the policy's digest.
-func (l *loader) key(path string, spec *KeySpec) attest.Key {
-	var text []byte
-	switch {
-	case spec.File != "" && spec.PEM != "":
-		l.add(path, "names a file and a pem: want one of them")
-		return attest.Key{}
-	case spec.PEM != "":
-		text, path = []byte(spec.PEM), path+".pem"
-	case spec.File == "":
-		l.add(path, "is missing: name the file of a public key, or its pem")
-		return attest.Key{}
-	case l.read == nil:
-		l.add(path+".file", "%q: files cannot be read here, give the key's pem", spec.File)
-		return attest.Key{}
-	default:
-		path += ".file"
-		var err error
-		if text, err = l.read(spec.File); err != nil {
-			l.add(path, "read %q: %v", spec.File, err)
-			return attest.Key{}
+// authority takes over the one kind of trust that an authority has.
+func (l *loader) authority(path string, a *AuthoritySpec) attest.Authority {
+	out := attest.Authority{Name: a.Name, Principal: a.Principal}
+	var kinds []string
+	for _, kind := range []string{"key", "keyless", "x509", "notary"} {
+		if l.has(path + "." + kind) {
+			kinds = append(kinds, kind)
 		}
 	}
-	if len(text) > maxKeySize {
-		l.add(path, "has %d bytes, at most %d are allowed for a key", len(text), maxKeySize)
-		return attest.Key{}
+	if len(kinds) > 1 {
+		l.add(path, "has %s: an authority signs in one way, make it several of one principal", strings.Join(kinds, " and "))
+		return out
 	}
-	key, err := attest.ParsePublicKey(text)
-	if err != nil {
-		l.add(path, "is no public key in PEM: %v", err)
-		return attest.Key{}
+	if a.Key == (KeySpec{}) && (a.Keyless != nil || a.X509 != nil || a.Notary != nil) {
+		for _, of := range []string{"notBefore", "notAfter", "timestamps"} {
+			if l.has(path + "." + of) {
+				l.add(path+"."+of, "is for a key: a certificate says itself when it is valid, and timestamps stand under x509")
+			}
+		}
 	}
-	der, err := x509.MarshalPKIXPublicKey(key.Public)
-	if err != nil {
-		l.add(path, "cannot be written as PEM: %v", err)
-		return attest.Key{}
+	switch {
+	case a.Keyless != nil:
+		out.Keyless = l.keyless(path+".keyless", a.Keyless)
+	case a.X509 != nil:
+		out.X509 = l.x509(path+".x509", a.X509)
+	case a.Notary != nil:
+		out.Notary = l.notary(path, a)
+	default:
+		out.Keys = []attest.Key{l.keyInTime(path, a)}
+		out.Timestamps = l.timestamps(path+".timestamps", a.Timestamps)
 	}
-	*spec = KeySpec{PEM: string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))}
+	return out
+}
+
+func (l *loader) keyInTime(path string, a *AuthoritySpec) attest.Key {
+	key := l.key(path+".key", &a.Key)
+	key.NotBefore = l.time(path+".notBefore", &a.NotBefore)
+	key.NotAfter = l.time(path+".notAfter", &a.NotAfter)
+	if !key.NotAfter.IsZero() && !key.NotAfter.After(key.NotBefore) {
+		l.add(path+".notAfter", "is not after notBefore: the key would never count")
+	}
 	return key
 }
 
@@ -108,6 +97,25 @@ func (l *loader) time(path string, text *string) time.Time {
 	}
 	*text = t.UTC().Format(time.RFC3339Nano)
 	return t.UTC()
+}
+
+// signerID is what an authority's signatures will be counted by, where that is known
+// before there is one: of a key, and of a keyless identity that is given exactly.
+func signerID(a attest.Authority) string {
+	switch {
+	case a.Keyless != nil:
+		return a.Keyless.SignerID()
+	case a.X509 != nil || len(a.Keys) == 0:
+		return ""
+	}
+	return a.Keys[0].ID
+}
+
+func kindOfTrust(a attest.Authority) string {
+	if a.Keyless != nil {
+		return "identity"
+	}
+	return "key"
 }
 
 // thresholds checks who has to sign for each requirement.
@@ -139,7 +147,11 @@ func (l *loader) quorum(path string, from *Quorum, authorities []attest.Authorit
 		case slices.Contains(from.Authorities[:j], name):
 			l.add(at, "%q stands there twice", name)
 		default:
-			signers = append(signers, attest.Signer{Authority: name, Principal: authorities[k].Principal, KeyID: nominalKey(authorities[k])})
+			id := signerID(authorities[k])
+			if id == "" {
+				id = "of " + name // whoever it will be, it may be somebody else than the others
+			}
+			signers = append(signers, attest.Signer{Authority: name, Principal: authorities[k].Principal, KeyID: id})
 		}
 	}
 	switch reachable := distinct(signers); {

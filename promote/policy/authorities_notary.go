@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"cmp"
 	"crypto/x509"
 	"fmt"
 	"slices"
@@ -18,38 +17,26 @@ const maxIdentities = 50
 type NotarySpec struct {
 	// TrustStore has the CAs that issue the signers' certificates, as in the Notary
 	// Project's trust stores of the type ca.
-	TrustStore CertificatesSpec `json:"trustStore,omitzero" yaml:"trustStore"`
+	TrustStore KeySpec `json:"trustStore,omitzero" yaml:"trustStore"`
 	// SigningAuthorities are the CAs for the signing scheme notary.x509.signingAuthority.
-	SigningAuthorities CertificatesSpec `json:"signingAuthorities,omitzero" yaml:"signingAuthorities"`
+	SigningAuthorities KeySpec `json:"signingAuthorities,omitzero" yaml:"signingAuthorities"`
 	// TimestampRoots are the roots of timestamp authorities. With them every signature of
 	// the scheme notary.x509 must have a timestamp; without, its certificates must be valid
 	// when the policy is evaluated.
-	TimestampRoots CertificatesSpec `json:"timestampRoots,omitzero" yaml:"timestampRoots"`
+	TimestampRoots KeySpec `json:"timestampRoots,omitzero" yaml:"timestampRoots"`
 	// Identities are the subjects that sign, "x509.subject: C=US, ST=WA, O=acme, CN=release"
 	// say, of which C, ST and O are owed; or "*" alone for all that the CAs certify.
 	Identities []string `json:"identities" yaml:"identities"`
 }
 
-// CertificatesSpec is certificates in PEM, inlined or in a file. Load replaces a file by
-// its content.
-type CertificatesSpec struct {
-	File string `json:"file,omitempty" yaml:"file"`
-	PEM  string `json:"pem,omitempty" yaml:"pem"`
-}
-
 // notary reads the trust of a Notary authority and inlines its certificates.
 func (l *loader) notary(path string, a *AuthoritySpec) *attest.Notary {
-	for _, other := range []string{"key", "notBefore", "notAfter"} {
-		if l.has(path + "." + other) {
-			l.add(path+"."+other, "does not go with notary: certificates of the trust store say who signs, and when")
-		}
-	}
 	path += ".notary"
 	spec := a.Notary
 	n := &attest.Notary{
-		CAs:                l.certificates(path+".trustStore", &spec.TrustStore),
-		SigningAuthorities: l.certificates(path+".signingAuthorities", &spec.SigningAuthorities),
-		TimestampRoots:     l.certificates(path+".timestampRoots", &spec.TimestampRoots),
+		CAs:                l.trustStore(path+".trustStore", &spec.TrustStore),
+		SigningAuthorities: l.trustStore(path+".signingAuthorities", &spec.SigningAuthorities),
+		TimestampRoots:     l.trustStore(path+".timestampRoots", &spec.TimestampRoots),
 		Identities:         l.identities(path+".identities", spec.Identities),
 	}
 	if !l.has(path+".trustStore") && !l.has(path+".signingAuthorities") {
@@ -66,39 +53,22 @@ func (l *loader) notary(path string, a *AuthoritySpec) *attest.Notary {
 	return n
 }
 
-// certificates reads a trust store where the document has one, and writes it back inlined
+// trustStore reads a trust store where the document has one, and writes it back inlined
 // and in one form.
-func (l *loader) certificates(path string, spec *CertificatesSpec) []*x509.Certificate {
+func (l *loader) trustStore(path string, spec *KeySpec) []*x509.Certificate {
 	if !l.has(path) {
 		return nil
 	}
-	var text []byte
-	at := path + ".file"
-	switch {
-	case spec.File != "" && spec.PEM != "":
-		l.add(path, "names a file and a pem: want one of them")
+	path, text := l.content(trustFile{path, spec.File, spec.PEM, "pem", "the file of certificates", maxCertificatesSize})
+	if len(text) == 0 {
 		return nil
-	case spec.PEM != "":
-		text, at = []byte(spec.PEM), path+".pem"
-	case spec.File == "":
-		l.add(path, "is empty: name the file of certificates, or their pem")
-		return nil
-	case l.read == nil:
-		l.add(at, "%q: files cannot be read here, give the certificates' pem", spec.File)
-		return nil
-	default:
-		var err error
-		if text, err = l.read(spec.File); err != nil {
-			l.add(at, "read %q: %v", spec.File, err)
-			return nil
-		}
 	}
 	store, err := attest.ParseTrustStore(text)
 	if err != nil {
-		l.add(at, "is no trust store in PEM: %v", err)
+		l.add(path, "is no trust store in PEM: %v", err)
 		return nil
 	}
-	*spec = CertificatesSpec{PEM: string(attest.MarshalTrustStore(store))}
+	*spec = KeySpec{PEM: string(attest.MarshalTrustStore(store))}
 	return store
 }
 
@@ -141,13 +111,4 @@ func (l *loader) notaryTypes(path string, r *Requirement, authorities []attest.A
 			l.warnings = append(l.warnings, fmt.Sprintf("%s.from: %s has no notary and can never satisfy %s", path, name, attest.PredicateNotary))
 		}
 	}
-}
-
-// nominalKey is a key that an authority signs with, as far as that can be known before it
-// did: of a Notary authority, only its certificates say.
-func nominalKey(a attest.Authority) string {
-	if len(a.Keys) == 0 {
-		return "authority " + a.Name
-	}
-	return cmp.Or(a.Keys[0].ID, "authority "+a.Name)
 }

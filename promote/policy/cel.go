@@ -72,6 +72,8 @@ func newCompiler() (*compiler, error) {
 		cel.Variable("signer.authority", cel.StringType),
 		cel.Variable("signer.principal", cel.StringType),
 		cel.Variable("signer.keyId", cel.StringType),
+		cel.Variable("signer.issuer", cel.StringType),
+		cel.Variable("signer.subject", cel.StringType),
 		cel.Variable("signedAt", cel.TimestampType),
 	)
 	if err != nil {
@@ -145,6 +147,9 @@ func (c *condition) holds(vars map[string]any) string {
 func variables(f Facts, e attest.Evidence, s attest.Signer) map[string]any {
 	vars := imageVariables(f)
 	vars["signer.authority"], vars["signer.principal"], vars["signer.keyId"] = s.Authority, s.Principal, s.KeyID
+	if s.Subject != "" { // a certificate signed
+		vars["signer.issuer"], vars["signer.subject"] = s.Issuer, s.Subject
+	}
 	if e.Statement != nil {
 		vars["statement"] = e.Statement
 	}

@@ -15,7 +15,7 @@ const (
 )
 
 // Document is a policy as it is written. After Load all defaults are filled in and every
-// key is inlined.
+// key, root and certificate is inlined.
 type Document struct {
 	APIVersion string   `json:"apiVersion" yaml:"apiVersion"`
 	Kind       string   `json:"kind" yaml:"kind"`
@@ -49,16 +49,20 @@ type AuthoritySpec struct {
 	Name string `json:"name" yaml:"name"`
 	// Principal is who acts under the name; the name itself by default. Authorities of
 	// one principal, an old key and its successor say, count once towards a threshold.
-	Principal string  `json:"principal" yaml:"principal"`
-	Key       KeySpec `json:"key,omitzero" yaml:"key"`
-	// NotBefore and NotAfter bound, in RFC 3339, when a signature of the key counts.
-	NotBefore string `json:"notBefore,omitempty" yaml:"notBefore"`
-	NotAfter  string `json:"notAfter,omitempty" yaml:"notAfter"`
-	// Notary stands instead of a key where the authority signs with notation.
-	Notary *NotarySpec `json:"notary,omitempty" yaml:"notary"`
+	Principal string `json:"principal" yaml:"principal"`
+	// An authority signs with one key, keyless, with certificates of an X.509 authority, or with notation.
+	Key     KeySpec      `json:"key,omitzero" yaml:"key"`
+	Keyless *KeylessSpec `json:"keyless,omitempty" yaml:"keyless"`
+	X509    *X509Spec    `json:"x509,omitempty" yaml:"x509"`
+	Notary  *NotarySpec  `json:"notary,omitempty" yaml:"notary"`
+	// NotBefore and NotAfter bound, in RFC 3339, when a signature of the key counts. It is
+	// made when Timestamps prove, else now.
+	NotBefore  string          `json:"notBefore,omitempty" yaml:"notBefore"`
+	NotAfter   string          `json:"notAfter,omitempty" yaml:"notAfter"`
+	Timestamps *TimestampsSpec `json:"timestamps,omitempty" yaml:"timestamps"`
 }
 
-// KeySpec is a public key in PEM, inlined or in a file. Load replaces a file by its content.
+// KeySpec is a public key, or certificates, in PEM, inlined or in a file. Load replaces a file by its content.
 type KeySpec struct {
 	File string `json:"file,omitempty" yaml:"file"`
 	PEM  string `json:"pem,omitempty" yaml:"pem"`

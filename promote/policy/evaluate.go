@@ -295,15 +295,18 @@ func (r *rule) claimsOf(f Facts, e attest.Evidence) ([]claim, string) {
 	return claims, ""
 }
 
-// dated is when an attestation was made: proven, else stated. The error says why there is no
-// time, or why it is none that counts.
+// dated is when an attestation was made: proven, or stated, whichever is earlier. Anybody
+// can have an old signature stamped anew: a proven time says that it was there by then, not
+// that it is no older. The error says why there is no time, or why it is none that counts.
 func dated(f Facts, e attest.Evidence) (time.Time, error) {
 	when, undone := e.SignedAt, error(nil)
-	if when.IsZero() {
-		when, undone = statedTime(kindOf(e.PredicateType), e.Predicate())
+	if stated, err := statedTime(kindOf(e.PredicateType), e.Predicate()); when.IsZero() || err == nil && stated.Before(when) {
+		when, undone = stated, err
 	}
-	if undone == nil && when.Sub(f.Now) > skew {
-		undone = inFuture(when)
+	for _, t := range []time.Time{when, e.SignedAt} {
+		if undone == nil && t.Sub(f.Now) > skew {
+			undone = inFuture(t)
+		}
 	}
 	return when, undone
 }
@@ -340,8 +343,13 @@ func (t *trial) wrongAge(c claim, newest bool) string {
 		return c.undone.Error()
 	case t.maxAge > 0 && age > t.maxAge:
 		return fmt.Sprintf("it is %s old, maxAge is %s", age.Round(time.Second), t.MaxAge)
-	case t.minAge > 0 && age < t.minAge:
-		return fmt.Sprintf("it is %s old, minAge is %s: it is old enough at %s", age.Round(time.Second), t.MinAge, c.when.Add(t.minAge).UTC().Format(time.RFC3339))
+	}
+	since := c.when
+	if !c.SignedAt.IsZero() { // a signer cannot make it older than is proven
+		since = c.SignedAt
+	}
+	if age := t.Now.Sub(since); t.minAge > 0 && age < t.minAge {
+		return fmt.Sprintf("it is %s old, minAge is %s: it is old enough at %s", age.Round(time.Second), t.MinAge, since.Add(t.minAge).UTC().Format(time.RFC3339))
 	}
 	return ""
 }

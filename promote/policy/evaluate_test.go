@@ -86,6 +86,7 @@ func TestEvaluateAge(t *testing.T) {
 		{"at the limit", stated(noon.Add(-168 * hour)), true, ""},
 		{"too old", stated(noon.Add(-169 * hour)), false, "it is 169h0m0s old, maxAge is 168h0m0s"},
 		{"proven beats stated", at(stated(noon), noon.Add(-169*hour)), false, "169h0m0s old"},
+		{"stamped anew", at(stated(noon.Add(-169*hour)), noon), false, "169h0m0s old"},
 		{"proven suffices", at(s.signed("x", typeProvenance, nil, "a"), noon.Add(-hour)), true, ""},
 		{"no time", s.signed("x", typeProvenance, map[string]any{}, "a"), false, "carries no time, neither proven nor as predicate.runDetails.metadata.finishedOn"},
 		{"no predicate", s.signed("x", typeProvenance, nil, "a"), false, "carries no time"},
@@ -160,6 +161,7 @@ func TestEvaluateNewest(t *testing.T) {
 		{"pass from the future", "from: {authorities: [a]}", []attest.Evidence{run("1", fail, hour, "a"), run("2", pass, -hour, "a")}, false, "in the future"},
 		{"proven order beats stated", "from: {authorities: [a]}", []attest.Evidence{
 			at(run("1", pass, hour, "a"), noon.Add(-3*hour)), at(run("2", fail, 2*hour, "a"), noon.Add(-2*hour))}, false, "is false"},
+		{"an old pass, stamped anew", "from: {authorities: [a]}", []attest.Evidence{at(run("1", pass, 3*hour, "a"), noon), run("2", fail, hour, "a")}, false, "is false"},
 		{"fail of somebody else", "from: {authorities: [a]}", []attest.Evidence{run("1", pass, 2*hour, "a"), run("2", fail, hour, "b")}, true, ""},
 		{"fail of another authority of the rule", "from: {authorities: [a, b]}", []attest.Evidence{run("1", pass, 2*hour, "a"), run("2", fail, hour, "b")}, true, ""},
 		{"each newest of two", "from: {authorities: [a, b], threshold: 2}", []attest.Evidence{

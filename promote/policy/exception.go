@@ -227,16 +227,10 @@ func (e *evaluation) checkExceptionTime(x *exception, ev attest.Evidence, expire
 		return errors.New("its expires is no time")
 	}
 	x.Expires = x.Expires.UTC()
-	if x.when = ev.SignedAt; x.when.IsZero() {
-		if x.when, err = statedTime(kindOf(ExceptionType), ev.Predicate()); err != nil {
-			return err
-		}
+	if x.when, err = dated(e.Facts, ev); err != nil {
+		return err
 	}
-	limit := e.policy.exceptions.maxDuration
-	switch {
-	case x.when.Sub(e.Now) > skew:
-		return fmt.Errorf("it is dated %s, which is in the future", x.when.UTC().Format(time.RFC3339))
-	case limit > 0 && x.Expires.Sub(x.when) > limit:
+	if limit := e.policy.exceptions.maxDuration; limit > 0 && x.Expires.Sub(x.when) > limit {
 		return fmt.Errorf("it would hold for %s, at most %s are allowed", x.Expires.Sub(x.when).Round(time.Second), limit)
 	}
 	return nil

@@ -120,6 +120,7 @@ func TestMinAge(t *testing.T) {
 		message  string
 	}{
 		{"soaked", s.signed("x", typeProvenance, finished(noon.Add(-24*time.Hour)), "a"), true, ""},
+		{"fresh, and said to be older", at(s.signed("x", typeProvenance, finished(noon.Add(-47*time.Hour)), "a"), noon.Add(-23*time.Hour)), false, "it is 23h0m0s old, minAge is 24h0m0s"},
 		{"fresh", s.signed("x", typeProvenance, finished(noon.Add(-23*time.Hour)), "a"), false, "minAge is 24h0m0s: it is old enough at 2026-11-22T13:00:00Z"},
 		{"too old", s.signed("x", typeProvenance, finished(noon.Add(-49*time.Hour)), "a"), false, "maxAge is 48h0m0s"},
 		{"proven to be fresh", at(s.signed("x", typeProvenance, finished(noon.Add(-24*time.Hour)), "a"), noon), false, "it is 0s old"},

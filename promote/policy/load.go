@@ -40,7 +40,7 @@ type rule struct {
 }
 
 // Load reads a policy document, YAML or its canonical form. read gives the content of a
-// key file that the document names; where it is nil, files are refused. The error wraps
+// file of trust that the document names; where it is nil, files are refused. The error wraps
 // oci.ErrPolicyInvalid and joins everything that is wrong, one problem a line.
 func Load(raw []byte, read func(file string) ([]byte, error)) (*Policy, error) {
 	doc, problems := parse(raw)
@@ -64,6 +64,10 @@ func Load(raw []byte, read func(file string) ([]byte, error)) (*Policy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("policy %s: %w", doc.Metadata.Name, err)
 	}
+	if len(canonical) > MaxSize { // what is stored has to load again
+		problems.add("document", "has %d bytes with its keys and roots inlined, at most %d are allowed", len(canonical), MaxSize)
+		return nil, problems.err()
+	}
 	p.canonical, p.digest = canonical, digest.FromBytes(canonical)
 	return p, nil
 }
@@ -84,7 +88,7 @@ func canonical(doc Document) ([]byte, error) {
 // Name is the policy's name.
 func (p *Policy) Name() string { return p.doc.Metadata.Name }
 
-// Canonical is the document with its keys inlined and its defaults filled in. Loading it
+// Canonical is the document with its keys and roots inlined and its defaults filled in. Loading it
 // needs no files and gives the same policy.
 func (p *Policy) Canonical() []byte { return bytes.Clone(p.canonical) }
 

@@ -41,6 +41,7 @@ func libraries() []reserved {
 		{"github.com/notaryproject", []string{"promote/attest"}},
 		{"github.com/veraison/go-cose", []string{"promote/attest"}},
 		{"github.com/go-ldap/ldap", []string{"promote/attest"}}, // for distinguished names
+		{"github.com/sigstore", []string{"promote/attest"}},
 	}
 }
 
