@@ -282,13 +282,19 @@ func TestLateWait(t *testing.T) {
 // Whatever write fails of bad news that rises: it is seen whole or not at all, the
 // artifact stays as it is, and nothing is left.
 func TestBadNewsFaults(t *testing.T) {
-	for name, f := range map[string]fault{"lost, and killed": {fatal: true}, "applied, and killed": {applied: true, fatal: true}, "lost": {}, "applied": {applied: true}} {
+	for name, c := range map[string]struct {
+		fault
+		from int // between them the four meet every write
+	}{
+		"lost, and killed": {fault{fatal: true}, 0}, "applied, and killed": {fault{applied: true, fatal: true}, 1},
+		"lost": {fault{}, 2}, "applied": {fault{applied: true}, 3},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			a := tested(t, "")
-			n := 0
-			for a.badNewsFault(n, f) {
-				n += 2
+			n := c.from
+			for a.badNewsFault(n, c.fault) {
+				n += 4
 			}
 			if n < 10 || t.Failed() {
 				t.Errorf("%d writes were tried", n)

@@ -326,14 +326,11 @@ func TestWaitFaults(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			a := newApprovers(t, 1, nil)
-			n := 0
-			for a.waitFault(n, f) {
-				if n++; n > 6 { // from here on it moves as any other does
-					n += 8
+			// It begins, is decided, waits, is taken up and decided; then it moves as any other.
+			for n := range 6 {
+				if !a.waitFault(n, f) {
+					t.Errorf("write %d was not met", n)
 				}
-			}
-			if n < 20 || t.Failed() {
-				t.Errorf("%d writes were tried", n)
 			}
 		})
 	}

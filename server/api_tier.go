@@ -23,7 +23,8 @@ type tierView struct {
 	Push       bool             `json:"push"`
 	Policy     *policy.Identity `json:"policy,omitempty"` // what guards it; a tier has one at the most
 	MovingTags []string         `json:"movingTags"`
-	Limits     *limitsView      `json:"limits,omitempty"` // of a tier that clients push to
+	Follow     bool             `json:"followEvidence,omitempty"` // evidence that comes below rises by itself
+	Limits     *limitsView      `json:"limits,omitempty"`         // of a tier that clients push to
 }
 
 // limitsView is what a tier takes from clients. What is left out has no limit of its own.
@@ -73,7 +74,7 @@ func (s *Server) getTiers(c echo.Context) error {
 	}
 	var views []tierView
 	for _, t := range s.registry.Tiers() {
-		v := tierView{Name: t.Name, From: t.From, Push: t.Push, MovingTags: slices.Clone(t.MovingTags)}
+		v := tierView{Name: t.Name, From: t.From, Push: t.Push, MovingTags: slices.Clone(t.MovingTags), Follow: t.FollowEvidence}
 		if v.MovingTags == nil {
 			v.MovingTags = []string{}
 		}

@@ -223,6 +223,7 @@ func TestConfigRefuses(t *testing.T) {
 		"push and from":        {"tiers: [{name: dev, push: true}, {name: b, from: dev, push: true}]", "exclude each other"},
 		"from above":           {"tiers: [{name: dev, push: true}, {name: b, from: c}, {name: c, from: dev}]", "no tier that stands before"},
 		"from missing":         {"tiers: [{name: dev, push: true}, {name: b}]", "tiers[1].from: is missing"},
+		"dev follows":          {"tiers: [{name: dev, push: true, followEvidence: true}]", "follows nothing"},
 		"policy of dev":        {"tiers: [{name: dev, push: true, policy: p}]", "guards nothing"},
 		"moving tags":          {"tiers: [{name: dev, push: true}, {name: b, from: dev, movingTags: [\"[\"]}]", "movingTags[0]"},
 		"host is a URL":        {auth + "tiers: [{name: dev, push: true, host: \"https://x\"}]", "want a host name"},
