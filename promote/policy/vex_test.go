@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -159,6 +160,7 @@ func TestVEXNewest(t *testing.T) {
 		{"not affected some day, and affected", []attest.Evidence{says("b", not, -1), says("b", affected, 1)}, false, "says affected"},
 		{"not, then without justification", []attest.Evidence{says("b", not, 2), says("b", not, 1, vexStatements+"justification", "-")}, false, "it has no justification"},
 		{"not affected in the future", []attest.Evidence{says("b", not, 2), s.vexBy("b", dayOf("timestamp", -1)...)}, false, "in the future"},
+		{"a dated statement in a document of the future", []attest.Evidence{at(says("b", not, 2, dayOf(vexStatements+"timestamp", 1)...), noon.AddDate(0, 0, 1))}, false, "in the future"},
 		{"affected in the future", []attest.Evidence{says("b", not, 2), s.vexBy("b", append(dayOf("timestamp", -1), vexStatements+"status", `"affected"`)...)}, false, "says affected"},
 		{"two statements of one document", []attest.Evidence{s.vexBy("b", "statements", `[{"vulnerability":{"name":"CVE-2024-45337"},"status":"not_affected","justification":"component_not_present"},{"vulnerability":{"name":"CVE-2024-45337"},"status":"affected"}]`)}, false, "says affected"},
 		{"two dated statements of one document", []attest.Evidence{s.vexBy("b", "statements", `[{"vulnerability":{"name":"CVE-2024-45337"},"status":"not_affected","justification":"component_not_present"},{"vulnerability":{"name":"CVE-2024-45337"},"status":"affected","timestamp":"2026-11-01T00:00:00Z"}]`)}, true, ""},
@@ -260,6 +262,9 @@ func TestVEXWithinBudgets(t *testing.T) {
 	scan := s.scanned("scan-intoto-v0.2.json")
 	decided(t, p.Evaluate(s.facts(scan, s.vexBy("b", name...))), false, "it is about a component, and the scan gives no package URL")
 	decided(t, p.Evaluate(s.facts(scan, s.vexBy("b", append(name, vexProduct+"/subcomponents", "-")...))), true, "")
+	whole := s.vexBy("b", append(name, vexProduct+"/subcomponents", "-")...)
+	opened := s.vexBy("b", slices.Concat(name, dayOf("timestamp", 1), []string{vexStatements + "status", `"affected"`})...)
+	decided(t, p.Evaluate(s.facts(scan, whole, opened)), false, "VEX by b says affected") // of a component, which may be this one
 }
 
 // Each platform needs VEX of its own; what is attached to the index is about the index.
