@@ -63,7 +63,21 @@ func (r Registry) ours(host string) bool {
 // mentions says whether a URI that could not be read has a name of the registry in it.
 func (r Registry) mentions(uri string) bool {
 	text := strings.NewReplacer("%3a", ":", "%2f", "/").Replace(strings.ToLower(uri))
-	return slices.ContainsFunc(r.Hosts, func(own string) bool { return strings.Contains(text, strings.ToLower(own)+"/") })
+	part := func(c byte) bool { return c == '.' || c == '-' || c >= '0' && c <= '9' || c >= 'a' && c <= 'z' }
+	for _, own := range r.Hosts {
+		own = strings.ToLower(own)
+		for rest := text; own != ""; {
+			before, behind, ok := strings.Cut(rest, own)
+			if !ok {
+				break
+			}
+			if (before == "" || !part(before[len(before)-1])) && (behind == "" || !part(behind[0]) && behind[0] != ':') {
+				return true
+			}
+			rest = behind
+		}
+	}
+	return false
 }
 
 // parseImage reads how tools name an image that a build used. ok is false for what is no
@@ -108,7 +122,11 @@ func parseImageName(text string) (image, error) {
 	}
 	// The first part is a host where docker takes it for one.
 	if first, rest, ok := strings.Cut(name, "/"); ok && (strings.ContainsAny(first, ".:") || first == "localhost") {
-		img.host, name = strings.ToLower(first), rest
+		host, err := cleanHost("", first)
+		if err != nil {
+			return img, fmt.Errorf("%q %w", brief(first), err)
+		}
+		img.host, name = host, rest
 	}
 	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') {
 		if err := oci.CheckTag(name[i+1:]); err != nil {
