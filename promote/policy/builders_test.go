@@ -145,8 +145,8 @@ func TestLevel(t *testing.T) {
 		}
 		return builder{text, pattern, n}
 	}
-	builders := []builder{expression("^x.*$", 3), expression("^xy.*$", 1), {id: "xyz", level: 2}}
-	for id, want := range map[string]int{"xa": 3, "xya": 1, "xyz": 2, "a": 0, "ax": 0} {
+	builders := []builder{expression("^x.*$", 3), expression("^xy.*$", 1), expression("^.y.*$", 2), {id: "xyz", level: 2}}
+	for id, want := range map[string]int{"xa": 3, "xya": 1, "xyz": 2, "ay": 2, "a": 0, "ax": 0} {
 		if got := level(builders, id); got != want {
 			t.Errorf("%s: %d, want %d", id, got, want)
 		}
