@@ -214,6 +214,7 @@ func TestLoadRefusesBuilders(t *testing.T) {
 		"distinct: no signer":  {strings.Replace(good, "[a, b]", "[a, b], distinct: [builder]", 1), "lacks principal"},
 		"distinct: empty":      {strings.Replace(good, "[a, b]", "[a, b], distinct: []", 1), "is empty"},
 		"distinct: of an SBOM": {strings.Replace(rule("predicateTypes: [\"https://spdx.dev/Document\"]"), "[a, b]", "[a, b], distinct: [principal, builder]", 1), "provenance is read of"},
+		"of nobody":            {strings.Replace(rule("provenance: {}\n      whereAll: [\"size(attestations) > 0\"]"), "from: {authorities: [a, b]}", "scope: index", 1), "has to say whose word it is about"},
 		"one build":            {rule("reproducible: {builds: 1}"), "one build alone shows nothing"},
 		"more than signers":    {rule("reproducible: {builds: 3}"), "only a and b may sign"},
 	} {

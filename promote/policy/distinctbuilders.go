@@ -72,6 +72,9 @@ func (l *loader) buildChecks(path string, r *Requirement) []check {
 		l.implied(path, r, summaryV1)
 		l.only(path, r, "summary", summaryV1)
 	}
+	if len(checks) > 0 && len(r.WhereAll) > 0 && !l.has(path+".from") { // without a check it would be about everybody's
+		l.add(path+".from.authorities", "is missing: a check has to say whose word it is about")
+	}
 	return checks
 }
 
