@@ -130,10 +130,16 @@ func TestBuildLevel(t *testing.T) {
 		"not asked":              {strings.Replace(rule, "minLevel: 1", "", 1), s.facts(s.by("a", builderA)), 0},
 		"not satisfied":          {rule, s.facts(s.by("a", builderB)), 0},
 		"the platform least off": {rule + "      scope: each\n", s.index([]Platform{amd64, arm64}, on(s.by("a", builderA), amd64.Digest), on(s.by("b", builderB), arm64.Digest)), 2},
+		"whichever comes first":  {rule + "      scope: each\n", s.index([]Platform{arm64, amd64}, on(s.by("a", builderA), amd64.Digest), on(s.by("b", builderB), arm64.Digest)), 2},
 	} {
 		if got := load(t, keys, builds(tt.rule)).Evaluate(tt.facts).Rules[0].BuildLevel; got != tt.want {
 			t.Errorf("%s: level %d, want %d", name, got, tt.want)
 		}
+	}
+	// What an exception let pass has no level, whatever evidence there is besides.
+	excepted := load(t, keys, builds(strings.Replace(rule, "b]", "b], threshold: 2", 1)+"  exceptions: {from: {authorities: [f]}, rules: [built]}\n"))
+	if r := excepted.Evaluate(s.facts(s.by("a", builderA), s.exceptionBy("f", nil))).Rules[0]; !r.Allowed || r.BuildLevel != 0 {
+		t.Errorf("allowed %v with level %d: %s", r.Allowed, r.BuildLevel, r.Message)
 	}
 }
 
@@ -205,11 +211,13 @@ func TestLoadRefusesBuilders(t *testing.T) {
 		"repository: user":     {rule(`provenance: {source: {repositories: ["https://x@github.com/a/b"]}}`), "no user"},
 		"repository: **":       {rule(`provenance: {source: {repositories: ["https://github.com/acme**"]}}`), "has ** beside other characters"},
 		"repository: braces":   {rule(`provenance: {source: {repositories: ["https://github.com/{acme,**}"]}}`), "has ** beside other characters"},
+		"repository: choice":   {rule(`provenance: {source: {repositories: ["https://github.com/{acme,evil}"]}}`), "has braces"},
 		"repository: glob":     {rule(`provenance: {source: {repositories: ["https://github.com/[acme"]}}`), "is no valid glob"},
 		"ref: short":           {rule("provenance: {source: {refs: [main]}}"), "begin it with refs/heads/ or refs/tags/"},
 		"ref: any kind":        {rule(`provenance: {source: {refs: ["refs/**"]}}`), "begin it with refs/heads/"},
 		"ref: **":              {rule(`provenance: {source: {refs: ["refs/tags/v**"]}}`), "has ** beside"},
 		"types of another":     {rule("provenance: {minLevel: 2}\n      predicateTypes: [\"https://spdx.dev/Document\"]"), "provenance is read of " + provenanceV1},
+		"distinct: exceptions": {strings.Replace(good, "  require:", "  exceptions: {rules: [built], from: {authorities: [a], distinct: [principal]}}\n  require:", 1), "is for requirements about builds"},
 		"distinct: unknown":    {strings.Replace(good, "[a, b]", "[a, b], distinct: [principal, machine]", 1), `is "machine", want principal or builder`},
 		"distinct: no signer":  {strings.Replace(good, "[a, b]", "[a, b], distinct: [builder]", 1), "lacks principal"},
 		"distinct: empty":      {strings.Replace(good, "[a, b]", "[a, b], distinct: []", 1), "is empty"},

@@ -112,7 +112,7 @@ func TestSummaryOfOthers(t *testing.T) {
 	keys := newKeyring(t, "a", "b", "c")
 	s := scene{t, keys}
 	p := load(t, keys, strings.Replace(below(", tier: ingested"), verifierStable, "https://verifier.example", 1))
-	for resource, want := range map[string]bool{"pkg.example/ingested/acme/app": true, "oci://h:5000/x/ingested/acme/app:1@sha256:aa": true, "https://h/stable/acme/app": false} {
+	for resource, want := range map[string]bool{"pkg.example/ingested/acme/app": true, "oci://h:5000/x/ingested/acme/app:1@sha256:aa": true, "https://h/stable/acme/app": false, "https://h/preingested/acme/app": false, "ingested/acme/app": false} {
 		e := s.signed("x", summaryV1, summaryOf(map[string]any{"verifier": map[string]any{"id": "https://verifier.example"}, "resourceUri": resource}), "a")
 		if got := p.Evaluate(s.facts(e)); got.Allowed != want {
 			t.Errorf("%s: %v %s", resource, got.Allowed, got.Rules[0].Message)
