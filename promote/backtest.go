@@ -161,9 +161,14 @@ func (b *backtest) artifact(ctx context.Context, repo *tiers.Repository, m tiers
 		if err != nil {
 			return err
 		}
+		standing, err := b.engine.standing(ctx, b.Policy, evidence)
+		if err != nil {
+			return err
+		}
 		verdict := b.Policy.Evaluate(policy.Facts{
 			Repository: repo.Name, Digest: m.Digest, MediaType: m.MediaType, Now: b.At, Platforms: platforms, Evidence: evidence,
 			Reference: b.engine.host() + "/" + repo.FullName() + ":" + tags[0] + "@" + m.Digest.String(),
+			Registry:  b.engine.surroundings(), Standing: standing,
 		})
 		out.Verdict, out.Allowed = &verdict, verdict.Allowed
 		return nil

@@ -49,6 +49,7 @@ type plan struct {
 	left      []Left
 	platforms []policy.Platform
 	evidence  []attest.Evidence
+	standing  map[policy.Dependency][]string // of what builds used, where the policy asks
 	// relied are the records that change when evidence goes: the generations of its
 	// subjects and cosign's tags.
 	relied []tiers.Record
@@ -120,6 +121,9 @@ func (p *planner) root(ctx context.Context, desc ocispec.Descriptor) error {
 		if err := p.findEvidence(ctx, subject); err != nil {
 			return err
 		}
+	}
+	if p.plan.standing, err = p.engine.standing(ctx, p.policy, p.plan.evidence); err != nil {
+		return err
 	}
 	// Backwards: where there is a limit, what belongs to the artifact itself comes first.
 	for _, n := range slices.Backward(p.plan.nodes[:own]) {

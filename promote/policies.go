@@ -150,7 +150,7 @@ func (e *Engine) SetPolicy(ctx context.Context, actor, name string, document []b
 }
 
 // checkPolicy checks a policy against the tiers there are: it may neither skip one nor
-// lead from anywhere but the tier below.
+// lead from anywhere but the tier below, nor ask for one that proves nothing.
 func (e *Engine) checkPolicy(p *policy.Policy, name string) error {
 	if p.Name() != name || strings.Contains(name, "/") {
 		return fmt.Errorf("%w: the document's metadata.name is %q, the policy is put as %q", oci.ErrPolicyInvalid, p.Name(), name)
@@ -164,6 +164,9 @@ func (e *Engine) checkPolicy(p *policy.Policy, name string) error {
 	}
 	if to.From != p.From() {
 		return fmt.Errorf("%w: spec.from: tier %s rises from %s, not from %q", oci.ErrPolicyInvalid, to.Name, to.From, p.From())
+	}
+	if err := p.CheckTiers(e.surroundings()); err != nil {
+		return fmt.Errorf("%w: %w", oci.ErrPolicyInvalid, err)
 	}
 	return nil
 }

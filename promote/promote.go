@@ -186,6 +186,7 @@ func (e *Engine) decide(r Request, p *plan, pol *inForce) policy.Verdict {
 	facts := policy.Facts{
 		Repository: r.Repository, Digest: p.basis.Root.Digest, MediaType: p.basis.Root.MediaType, Now: e.registry.Now(),
 		Platforms: p.platforms, Evidence: p.evidence, Reference: reference + "@" + p.basis.Root.Digest.String(),
+		Registry: e.surroundings(), Standing: p.standing,
 	}
 	if !pol.Matches(r.Repository) {
 		return policy.Verdict{Policy: policy.Identity{Name: pol.Name(), Digest: pol.Digest()}, EvaluatedAt: facts.Now, Rules: []policy.Rule{{

@@ -3,6 +3,7 @@ package promote
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 
 	"sluice.dev/sluice/oci"
 	"sluice.dev/sluice/promote/attest"
+	"sluice.dev/sluice/promote/policy"
 )
 
 // SummaryType is the predicate type of a SLSA Verification Summary.
@@ -111,13 +113,14 @@ func (m *move) predicate(now time.Time) summaryPredicate {
 		Policy:       resource{URI: m.engine.url + "/api/v1/policies/" + m.policy.Name(), Digest: digestMap(m.policy.Digest())},
 		Inputs:       []resource{},
 		Result:       "PASSED",
-		// SLSA reserves the prefix SLSA_ for its own levels; which of those the evidence
-		// is worth depends on the builder, and the policy does not ask.
-		Levels:      []string{"SLUICE_TIER_" + strings.ToUpper(m.o.To)},
-		SLSAVersion: "1.1",
-		Promotion:   summaryAddition{Promotion: m.o.ID, From: m.o.From, To: m.o.To, RequestedBy: m.o.RequestedBy},
+		Levels:       []string{"SLUICE_TIER_" + strings.ToUpper(m.o.To)},
+		SLSAVersion:  "1.1",
+		Promotion:    summaryAddition{Promotion: m.o.ID, From: m.o.From, To: m.o.To, RequestedBy: m.o.RequestedBy},
 	}
 	p.Verifier.ID = m.engine.verifierID(m.o.To)
+	if level := buildLevel(m.o.Verdict); level > 0 {
+		p.Levels = append([]string{fmt.Sprintf("SLSA_BUILD_LEVEL_%d", level)}, p.Levels...)
+	}
 	seen := map[digest.Digest]bool{}
 	for _, rule := range m.o.Verdict.Rules {
 		for _, used := range rule.Evidence {
@@ -128,6 +131,16 @@ func (m *move) predicate(now time.Time) summaryPredicate {
 		}
 	}
 	return p
+}
+
+// buildLevel is the highest SLSA build level that a rule asked about and found. SLSA
+// reserves the prefix SLSA_ for its own levels, so where no rule asked none is claimed.
+func buildLevel(v *policy.Verdict) int {
+	level := 0
+	for _, rule := range v.Rules {
+		level = max(level, rule.BuildLevel)
+	}
+	return level
 }
 
 // summaryDigest is the digest of the summary's manifest, the last that was staged.

@@ -46,6 +46,9 @@ policy says no.`,
 			if err != nil {
 				return err
 			}
+			if err := c.surroundings(cmd.Context(), pol, &facts); err != nil {
+				return err
+			}
 			verdict := pol.Evaluate(facts)
 			if err := out.print(cmd, verdict, func(p *printer) { p.trial(pol, ref, verdict) }); err != nil {
 				return err

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -14,6 +15,7 @@ import (
 
 	"sluice.dev/sluice/oci"
 	"sluice.dev/sluice/promote/attest"
+	"sluice.dev/sluice/promote/policy"
 )
 
 // summary is a verification summary that a key signed about an artifact.
@@ -30,6 +32,10 @@ type summary struct {
 	Policy       string        `json:"policy,omitempty"`
 	TimeVerified string        `json:"timeVerified,omitempty"`
 	Levels       []string      `json:"verifiedLevels,omitempty"`
+
+	index    int // among what was found
+	stated   policy.Summary
+	envelope []byte // the DSSE envelope that was verified
 }
 
 // expectation is what a consumer asks of a summary.
@@ -42,7 +48,7 @@ type expectation struct {
 func verifyCommand() *cobra.Command {
 	var out output
 	var conn connection
-	var key string
+	var key, export string
 	var want expectation
 	cmd := &cobra.Command{
 		Use:   "verify REF --key FILE",
@@ -52,9 +58,13 @@ summaries attached to it, verify their signature with the tier's public key, and
 the newest one is about this digest in this tier and repository and says PASSED. Nothing
 that the registry says otherwise is believed. Exits with 1 where the check fails.
 
-The public keys are at /api/v1/keys; pin the one of the tier that you deploy from.`,
-		Example: "  sluice verify 127.0.0.1:5000/release/acme/app@sha256:… --key release.pub",
-		Args:    exactly("REF"),
+The public keys are at /api/v1/keys; pin the one of the tier that you deploy from.
+
+--export-dsse hands the verified summary to other tools; nothing is written where the check
+fails.`,
+		Example: `  sluice verify 127.0.0.1:5000/release/acme/app@sha256:… --key release.pub
+  sluice verify 127.0.0.1:5000/release/acme/app@sha256:… --key release.pub --export-dsse summary.json`,
+		Args: exactly("REF"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := errors.Join(out.check(cmd), required(cmd, "key")); err != nil {
 				return err
@@ -75,6 +85,11 @@ The public keys are at /api/v1/keys; pin the one of the tier that you deploy fro
 			if err != nil {
 				return err
 			}
+			if found.Verified && export != "" {
+				if err := os.WriteFile(export, found.envelope, 0o644); err != nil {
+					return fmt.Errorf("export: %w", err)
+				}
+			}
 			if err := out.print(cmd, found, func(p *printer) { p.summary(found) }); err != nil {
 				return err
 			}
@@ -87,6 +102,7 @@ The public keys are at /api/v1/keys; pin the one of the tier that you deploy fro
 	cmd.Flags().StringVar(&key, "key", "", "file with the public key of the tier (required)")
 	cmd.Flags().StringVar(&want.verifier, "verifier", "", "the verifier id that the summary has to name (default: any)")
 	cmd.Flags().StringVar(&want.resource, "resource", "", "the resource URI that the summary has to name (default: one that ends in the tier and repository of REF)")
+	cmd.Flags().StringVar(&export, "export-dsse", "", "file to write the DSSE envelope of the verified summary to, as slsa-verifier verify-vsa reads it")
 	cmd.Flags().DurationVar(&want.maxAge, "max-age", 0, "how old the summary may be, 720h say (default: any age)")
 	out.flag(cmd)
 	conn.flag(cmd)
@@ -113,6 +129,11 @@ func (c *client) verify(ctx context.Context, ref oci.Reference, signer attest.Au
 		evidence = append(evidence, attest.Verify(attachment, desc.Digest, []attest.Authority{signer}, now))
 	}
 	out := judge(evidence, ref, want, now)
+	if out.Verified {
+		if out.envelope, err = attest.Envelope(found[out.index]); err != nil {
+			return summary{}, err
+		}
+	}
 	out.Reference, out.Digest, out.KeyID = ref.String(), desc.Digest, signer.Keys[0].ID
 	return out, nil
 }
@@ -122,7 +143,7 @@ func (c *client) verify(ctx context.Context, ref oci.Reference, signer attest.Au
 func judge(evidence []attest.Evidence, ref oci.Reference, want expectation, now time.Time) summary {
 	var signed []summary
 	var problems []string
-	for _, e := range evidence {
+	for i, e := range evidence {
 		switch {
 		case e.PredicateType != typeSummary:
 			continue
@@ -131,6 +152,7 @@ func judge(evidence []attest.Evidence, ref oci.Reference, want expectation, now 
 			continue
 		}
 		s := readSummary(e)
+		s.index = i
 		if problem := s.about(ref, want); problem != "" {
 			problems = append(problems, fmt.Sprintf("summary %s does not count: %s", short(e.Manifest), problem))
 			continue
@@ -143,52 +165,23 @@ func judge(evidence []attest.Evidence, ref oci.Reference, want expectation, now 
 		}
 		return summary{Problems: problems}
 	}
-	newest := slices.MaxFunc(signed, func(a, b summary) int { return cmp.Compare(a.when().UnixNano(), b.when().UnixNano()) })
+	newest := slices.MaxFunc(signed, func(a, b summary) int { return cmp.Compare(a.stated.When().UnixNano(), b.stated.When().UnixNano()) })
 	newest.Problems = newest.wrong(want, now)
 	newest.Verified = len(newest.Problems) == 0
 	return newest
 }
 
-// readSummary takes the fields out of a predicate (SLSA, "Verification Summary
-// Attestation", v1). What is not of the type that it has to be stays empty, and what is
-// empty does not verify.
+// readSummary shows what a summary states.
 func readSummary(e attest.Evidence) summary {
-	predicate := e.Predicate()
-	text := func(object map[string]any, name string) string {
-		s, _ := object[name].(string)
-		return s
-	}
-	verifier, _ := predicate["verifier"].(map[string]any)
-	policy, _ := predicate["policy"].(map[string]any)
+	stated := policy.ReadSummary(e.Predicate())
 	s := summary{
-		Attestation:  e.Manifest,
-		Result:       text(predicate, "verificationResult"),
-		Verifier:     text(verifier, "id"),
-		ResourceURI:  text(predicate, "resourceUri"),
-		Policy:       text(policy, "uri"),
-		TimeVerified: text(predicate, "timeVerified"),
+		Attestation: e.Manifest, Result: stated.Result, Verifier: stated.Verifier, ResourceURI: stated.ResourceURI,
+		Policy: stated.PolicyURI, TimeVerified: stated.TimeVerified, Levels: stated.Levels, stated: stated,
 	}
-	if digests, ok := policy["digest"].(map[string]any); ok {
-		if sum, ok := digests["sha256"].(string); ok {
-			s.Policy += "@sha256:" + sum
-		}
-	}
-	levels, _ := predicate["verifiedLevels"].([]any)
-	for _, level := range levels {
-		if text, ok := level.(string); ok {
-			s.Levels = append(s.Levels, text)
-		}
+	if stated.PolicyDigest != "" {
+		s.Policy += "@" + stated.PolicyDigest
 	}
 	return s
-}
-
-// when is the time of the verification, zero where the summary states none that is one.
-func (s summary) when() time.Time {
-	t, err := time.Parse(time.RFC3339, s.TimeVerified)
-	if err != nil {
-		return time.Time{}
-	}
-	return t
 }
 
 // about says why a summary is about something else: a summary of another repository or
@@ -202,15 +195,7 @@ func (s summary) about(ref oci.Reference, want expectation) string {
 	case want.resource != "":
 		return ""
 	}
-	name := s.ResourceURI
-	if _, rest, ok := strings.Cut(name, "://"); ok {
-		name = rest
-	}
-	name, _, _ = strings.Cut(name, "@")
-	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') {
-		name = name[:i]
-	}
-	if !strings.HasSuffix(name, "/"+ref.Name()) {
+	if !s.stated.Names(ref.Name()) {
 		return fmt.Sprintf("it is about %q, not about %s", s.ResourceURI, ref.Name())
 	}
 	return ""
@@ -226,7 +211,7 @@ func (s summary) wrong(want expectation, now time.Time) []string {
 	if s.Verifier == "" {
 		problems = append(problems, "the summary names no verifier")
 	}
-	switch when := s.when(); {
+	switch when := s.stated.When(); {
 	case when.IsZero():
 		problems = append(problems, fmt.Sprintf("the summary's timeVerified %q is no time", s.TimeVerified))
 	case when.After(now.Add(skew)):

@@ -2,6 +2,7 @@ package attest
 
 import (
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -105,4 +106,19 @@ func decodeBase64(s string) ([]byte, error) {
 		return b, nil
 	}
 	return base64.URLEncoding.DecodeString(s)
+}
+
+// Envelope is the DSSE envelope of an attachment by itself, in the JSON that other tools
+// read. It says nothing about whether a signature is valid: ask Verify first. Keys are not
+// named in it: nobody signed the names, and some readers pass over a signature for one.
+func Envelope(att Attachment) ([]byte, error) {
+	env, err := unwrap(att)
+	if err != nil {
+		return nil, fmt.Errorf("envelope of %s: %w", att.Manifest.Digest, err)
+	}
+	out := dsse.Envelope{PayloadType: env.payloadType, Payload: base64.StdEncoding.EncodeToString(env.payload)}
+	for _, sig := range env.signatures {
+		out.Signatures = append(out.Signatures, dsse.Signature{Sig: base64.StdEncoding.EncodeToString(sig)})
+	}
+	return json.Marshal(out)
 }

@@ -133,6 +133,9 @@ func (l *loader) quorum(path string, from *Quorum, authorities []attest.Authorit
 	if !l.has(path + ".threshold") {
 		from.Threshold = 1
 	}
+	if len(from.Distinct) > 0 && !strings.HasPrefix(path, "spec.require[") {
+		l.add(path+".distinct", "is for requirements about builds: signers are distinct without it")
+	}
 	if len(from.Authorities) == 0 {
 		l.add(path+".authorities", "is missing: a requirement has to ask for somebody's signature")
 		return

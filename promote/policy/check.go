@@ -67,6 +67,7 @@ func (l *loader) checks(path string, r *Requirement) []check {
 	checks = append(checks, l.vulnerabilities(path, r)...)
 	checks = append(checks, l.tests(path, r)...)
 	checks = append(checks, l.approval(path, r)...)
+	checks = append(checks, l.buildChecks(path, r)...)
 	return checks
 }
 

@@ -60,6 +60,8 @@ type AuthoritySpec struct {
 	NotBefore  string          `json:"notBefore,omitempty" yaml:"notBefore"`
 	NotAfter   string          `json:"notAfter,omitempty" yaml:"notAfter"`
 	Timestamps *TimestampsSpec `json:"timestamps,omitempty" yaml:"timestamps"`
+	// Builders are those that the authority may sign for, where provenance is asked for.
+	Builders []BuilderSpec `json:"builders,omitempty" yaml:"builders"`
 }
 
 // KeySpec is a public key, or certificates, in PEM, inlined or in a file. Load replaces a file by its content.
@@ -104,11 +106,18 @@ type Requirement struct {
 	// Approval has the requirement ask for approvals of this very decision (sluice approve),
 	// by whoever did not build the artifact. It has no members: approval: {}.
 	Approval *ApprovalSpec `json:"approval,omitempty" yaml:"approval"`
+	// Provenance asks for SLSA provenance of a build that may be trusted.
+	Provenance *ProvenanceSpec `json:"provenance,omitempty" yaml:"provenance"`
+	// Reproducible asks for independent builds with the same result.
+	Reproducible *ReproducibleSpec `json:"reproducible,omitempty" yaml:"reproducible"`
+	// Summary asks for the summary that another verification signed, that of the tier below.
+	Summary *SummarySpec `json:"summary,omitempty" yaml:"summary"`
 }
 
 // typed says whether the requirement has a typed check.
 func (r *Requirement) typed() bool {
-	return r.SBOM != nil || r.Licences != nil || r.Vulnerabilities != nil || r.Tests != nil || r.Layout != nil || r.Approval != nil
+	return r.SBOM != nil || r.Licences != nil || r.Vulnerabilities != nil || r.Tests != nil || r.Layout != nil || r.Approval != nil ||
+		r.Provenance != nil || r.Reproducible != nil || r.Summary != nil || len(r.From.Distinct) > 0
 }
 
 // overAll says whether the requirement is about all verified evidence, whoever signed it.
@@ -120,6 +129,9 @@ func (r *Requirement) overAll() bool {
 type Quorum struct {
 	Authorities []string `json:"authorities" yaml:"authorities"`
 	Threshold   int      `json:"threshold" yaml:"threshold"` // 1 by default
+	// Distinct says in what those who are counted differ: principal (the default; their
+	// keys differ too), or principal and builder.
+	Distinct []string `json:"distinct,omitempty" yaml:"distinct"`
 }
 
 // Scope says what the evidence has to be about.

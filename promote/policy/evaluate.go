@@ -106,7 +106,9 @@ func (t *trial) evaluate() (out Rule) {
 		out.Remedy = t.remedy(t.Facts, findings)
 		out.Message += t.misfits()
 		out.Awaits = t.awaits(findings)
+		return out
 	}
+	out.BuildLevel = t.buildLevel(findings)
 	return out
 }
 

@@ -82,7 +82,7 @@ func TestLoadRefusesLayoutSections(t *testing.T) {
 		"one of two":           {good, "", [2]string{"authorities: [root]", "authorities: [root, second]"}, `"second" did not sign the layout`},
 		"no signature":         {y.signed(*y.chain(), false), "", [2]string{}, "has no signature"},
 		"changed":              {tampered, "", [2]string{}, `"root" did not sign the layout`},
-		"a link":               {y.signed(with(build(), func(l *intoto.Link) { l.Type = "link" }), false, "root"), "", [2]string{}, `its _type is "link", want "layout"`},
+		"a link":               {y.signed(with(buildLink(), func(l *intoto.Link) { l.Type = "link" }), false, "root"), "", [2]string{}, `its _type is "link", want "layout"`},
 		"no JSON":              {[]byte("x"), "", [2]string{}, "is no layout signed with in-toto"},
 		"an unknown field":     {bytes.Replace(good, []byte(`"readme"`), []byte(`"Readme"`), 1), "", [2]string{}, "is no layout as in-toto 1.0 writes it"},
 		"case variants":        {bytes.Replace(good, []byte(`"readme"`), []byte(`"STEPS": [], "readme"`), 1), "", [2]string{}, "differ only in case"},

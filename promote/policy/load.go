@@ -20,6 +20,7 @@ type Policy struct {
 	canonical   []byte
 	digest      digest.Digest
 	authorities []attest.Authority
+	builders    map[string][]builder // by the authority that may sign for them
 	// functionaries perform the steps of the policy's layouts; they sign nothing else.
 	functionaries []attest.Authority
 	rules         []rule
@@ -52,6 +53,7 @@ func Load(raw []byte, read func(file string) ([]byte, error)) (*Policy, error) {
 	l.header()
 	p.authorities = l.authorities()
 	l.thresholds(p.authorities)
+	p.builders = l.builders()
 	p.rules = l.rules(p.authorities)
 	p.functionaries = l.functionaries
 	p.freezes = l.freezes()

@@ -148,7 +148,7 @@ func TestLoadRefuses(t *testing.T) {
 		{"missing key file", swap("b.pub", "x.pub"), []string{`line 9: spec.authorities[1].key.file: read "x.pub"`}},
 		{"no key", swap("file: b.pub", "file: bad.pub"), []string{"no public key"}},
 		{"key without anything", swap("key: {file: b.pub}", "key: {}"), []string{"spec.authorities[1].key", "is missing"}},
-		{"builders", swap("key: {file: b.pub}", "key: {file: b.pub}, builders: [x]"), []string{`unknown key "builders"`}},
+		{"builders", swap("key: {file: b.pub}", "key: {file: b.pub}, builders: [x]"), []string{"wants another kind of value"}},
 		{"window", swap("key: {file: b.pub}", "key: {file: b.pub}, notBefore: 2026-01-02T00:00:00Z, notAfter: 2026-01-01T00:00:00Z"), []string{"notAfter: is not after"}},
 		{"time", swap("key: {file: b.pub}", "key: {file: b.pub}, notAfter: 2026-01-01"), []string{"want a time"}},
 		{"no requirement", document("    []\n"), []string{"no enforced requirement asks for a signature"}},

@@ -22,6 +22,9 @@ func (r *rule) groups(claims []claim) []group {
 	position := map[owner]int{}
 	for _, c := range claims {
 		f := kindOf(c.PredicateType).family
+		if f == familyNone && r.Summary != nil {
+			f = familySummary
+		}
 		if f == familyNone {
 			groups = append(groups, group{current: []claim{c}})
 			continue

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -20,6 +21,9 @@ const (
 	familyScan     family = "scan"
 	familyVEX      family = "vex"
 	familyApproval family = "approval"
+	// familySummary is of verification summaries where a rule says which ones it means:
+	// one authority may sign those of several tiers.
+	familySummary family = "summary"
 )
 
 // predicateKind is what is known about a predicate type and its versions.
@@ -45,6 +49,10 @@ func predicateKinds() []predicateKind {
 		{"https://cosign.sigstore.dev/attestation/vuln", familyScan, "vulns.json", []string{"metadata.scanFinishedOn", "metadata.scanStartedOn"}},
 		{"https://openvex.dev/ns", familyVEX, "vex.json", []string{"last_updated", "timestamp"}},
 		{"https://cyclonedx.org/vex", familyVEX, "vex.json", []string{"metadata.timestamp"}},
+		// The specifications of these give them no time of their own.
+		{"https://in-toto.io/attestation/scai/attribute-report", familyNone, "scai.json", nil},
+		{"https://in-toto.io/attestation/release", familyNone, "release.json", nil},
+		{"https://in-toto.io/attestation/link", familyNone, "link.json", nil},
 		{"https://in-toto.io/attestation/human-review", familyApproval, "review.json", []string{"timestamp"}},
 		{attest.PredicateNotary, familyNone, "", []string{"signature.signingTime"}},
 		{"https://sluice.dev/approval", familyApproval, "approval.json", []string{"timestamp"}},
@@ -84,6 +92,9 @@ func statedTime(kind predicateKind, predicate map[string]any) (time.Time, error)
 			return time.Time{}, fmt.Errorf("its %s is no time", at)
 		}
 		return t, nil
+	}
+	if len(kind.times) == 0 {
+		return time.Time{}, errors.New("it carries no proven time, and its predicate type states none")
 	}
 	return time.Time{}, fmt.Errorf("it carries no time, neither proven nor as predicate.%s", strings.Join(kind.times, " or predicate."))
 }

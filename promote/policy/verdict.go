@@ -24,6 +24,11 @@ type Facts struct {
 	// Reference is how a person names the artifact, host/tier/repository[:tag]@digest;
 	// remedies are commands about it.
 	Reference string
+	// Registry is what the registry is called and how its tiers stand above each other.
+	Registry Registry
+	// Standing are the tiers, from the bottom up, in which the manifests stand that
+	// Policy.Dependencies names. One that was looked for and not found has an empty list.
+	Standing map[Dependency][]string
 }
 
 // Platform is one image of a multi-platform index.
@@ -61,6 +66,9 @@ type Rule struct {
 	Evidence []Used `json:"evidence"` // what satisfied the rule
 	// Exceptions are those that the rule made use of.
 	Exceptions []UsedException `json:"exceptions,omitempty"`
+	// BuildLevel is the SLSA build level of the artifact by this rule; 0 where it asks for
+	// none or is not satisfied.
+	BuildLevel int `json:"buildLevel,omitempty"`
 }
 
 // Used is an attestation that a rule counted.

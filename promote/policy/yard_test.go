@@ -187,7 +187,7 @@ func (y *yard) performed(p *Policy, link intoto.Link, dsse bool, signers ...stri
 	return attest.Verify(att, root, p.Authorities(), noon)
 }
 
-func build() intoto.Link {
+func buildLink() intoto.Link {
 	return intoto.Link{Name: "build", Command: []string{"make"}, Materials: files{"src/main.go": file("source")}, Products: files{"app": file("app"), "src/main.go": file("source")}}
 }
 

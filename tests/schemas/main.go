@@ -79,6 +79,9 @@ func required() map[string][]string {
 		"VulnerabilitySpec": {"max"},
 		"LayoutSpec":        {"authorities"},
 		"NotarySpec":        {"identities"},
+		"BuilderSpec":       {"maxBuildLevel"},
+		"DependenciesSpec":  {"tier"},
+		"SummarySpec":       {"verifier"},
 	}
 }
 
