@@ -112,7 +112,7 @@ func TestWrongUse(t *testing.T) {
 	}{
 		{nil, exitUsage, "a verb is missing"},
 		{[]string{"frobnicate"}, exitUsage, `unknown verb "frobnicate"`},
-		{[]string{"policy"}, exitUsage, "want one of lint, test"},
+		{[]string{"policy"}, exitUsage, "want one of apply, backtest"},
 		{[]string{"policy", "tset"}, exitUsage, `unknown verb "tset"`},
 		{[]string{"promote"}, exitUsage, "REF is missing"},
 		{[]string{"promote", "--to", "stable"}, exitUsage, "REF is missing"},
