@@ -3,7 +3,6 @@ package policy
 import (
 	"fmt"
 	"slices"
-	"strings"
 )
 
 // distinctBuilders is from.distinct with builder in it: those who are counted also have to
@@ -65,24 +64,12 @@ func (l *loader) buildChecks(path string, r *Requirement) []check {
 	}
 	if len(checks) > 0 {
 		l.implied(path, r, provenanceV1, provenanceV02)
-		l.only(path, r, "provenance", provenanceV1, provenanceV02)
+		l.reads(path, "provenance", r, provenanceV1, provenanceV02)
 	}
 	if r.Summary != nil {
 		checks = append(checks, l.summary(path+".summary", r.Summary))
 		l.implied(path, r, summaryV1)
-		l.only(path, r, "summary", summaryV1)
-	}
-	if len(checks) > 0 && len(r.WhereAll) > 0 && !l.has(path+".from") { // without a check it would be about everybody's
-		l.add(path+".from.authorities", "is missing: a check has to say whose word it is about")
+		l.reads(path, "summary", r, summaryV1)
 	}
 	return checks
-}
-
-// only refuses predicate types that a check cannot read: nothing of them would ever hold.
-func (l *loader) only(path string, r *Requirement, check string, types ...string) {
-	for i, t := range r.PredicateTypes {
-		if !slices.Contains(types, t) {
-			l.add(fmt.Sprintf("%s.predicateTypes[%d]", path, i), "is %q, but %s is read of %s only: make two requirements of it", t, check, strings.Join(types, " and "))
-		}
-	}
 }

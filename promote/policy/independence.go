@@ -12,13 +12,13 @@ const (
 	maxBuildSteps = 100_000 // of the search
 )
 
-// build is who says that an artifact was built by whom.
-type build struct{ principal, key, builder string }
+// madeBy is who says that an artifact was built by whom.
+type madeBy struct{ principal, key, builder string }
 
 // independent says whether k of the builds are such that no two share a principal, a key or
 // a builder. The search is exact; where it would take too long the error says so.
-func independent(builds []build, k int) (bool, error) {
-	var distinct []build
+func independent(builds []madeBy, k int) (bool, error) {
+	var distinct []madeBy
 	for _, b := range builds {
 		if !slices.Contains(distinct, b) {
 			distinct = append(distinct, b)
@@ -37,7 +37,7 @@ func independent(builds []build, k int) (bool, error) {
 
 // matching tries every choice of builds, in their order.
 type matching struct {
-	builds []build
+	builds []madeBy
 	taken  map[string]int // principals, keys and builders of what was chosen
 	steps  int
 }
@@ -71,17 +71,17 @@ func (s *matching) take(parts []string, n int) {
 }
 
 // parts are what no other chosen build may have.
-func (b build) parts() []string {
+func (b madeBy) parts() []string {
 	return []string{"principal " + b.principal, "key " + b.key, "builder " + b.builder}
 }
 
 // buildsOf reads who built what the claims are about. All of them have passed vouched, so
 // their provenance can be read.
-func buildsOf(claims []claim) []build {
-	var builds []build
+func buildsOf(claims []claim) []madeBy {
+	var builds []madeBy
 	for _, c := range claims {
 		if p, reason := provenanceOf(c); reason == "" {
-			builds = append(builds, build{c.signer.Principal, c.signer.KeyID, p.builder})
+			builds = append(builds, madeBy{c.signer.Principal, c.signer.KeyID, p.builder})
 		}
 	}
 	return builds

@@ -54,10 +54,10 @@ func shortOf(name string) string { return short(digest.FromString(name)) }
 func TestIndependent(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 500 {
-		var builds []build
+		var builds []madeBy
 		for range random.IntN(9) {
 			pick := func() string { return fmt.Sprint(random.IntN(4)) }
-			builds = append(builds, build{pick(), pick(), pick()})
+			builds = append(builds, madeBy{pick(), pick(), pick()})
 		}
 		most := 0
 		for set := range 1 << len(builds) {
@@ -86,9 +86,9 @@ func TestIndependent(t *testing.T) {
 
 // TestIndependentBounds: what takes too long is a no that says so.
 func TestIndependentBounds(t *testing.T) {
-	var many, hard []build
+	var many, hard []madeBy
 	for i := range maxBuilds + 1 {
-		many = append(many, build{fmt.Sprint(i), fmt.Sprint(i), fmt.Sprint(i)})
+		many = append(many, madeBy{fmt.Sprint(i), fmt.Sprint(i), fmt.Sprint(i)})
 	}
 	if ok, err := independent(many, 2); ok || err == nil || !strings.Contains(err.Error(), "more than 64 different builds") {
 		t.Errorf("%v, %v", ok, err)
@@ -97,7 +97,7 @@ func TestIndependentBounds(t *testing.T) {
 		t.Errorf("repetitions count: %v, %v", ok, err)
 	}
 	for i := range maxBuilds {
-		hard = append(hard, build{fmt.Sprint(i % 10), fmt.Sprint(i), fmt.Sprint(i)})
+		hard = append(hard, madeBy{fmt.Sprint(i % 10), fmt.Sprint(i), fmt.Sprint(i)})
 	}
 	if ok, err := independent(hard, 11); ok || err == nil || !strings.Contains(err.Error(), "takes too long") {
 		t.Errorf("%v, %v", ok, err)

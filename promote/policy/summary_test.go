@@ -132,7 +132,7 @@ func TestLoadRefusesSummary(t *testing.T) {
 		", levels: []":                         "levels: is empty",
 		", levels: [slsa3]":                    "want a level as SLSA_BUILD_LEVEL_2",
 		", minVersion: 1.0":                    `unknown key "minVersion"`,
-		"}\n      predicateTypes: [\"x:y\"] #": "summary is read of " + summaryV1,
+		"}\n      predicateTypes: [\"x:y\"] #": "cannot be read by summary, which reads " + summaryV1,
 	} {
 		_, err := Load([]byte(below(spec)), keys.read)
 		if problem := wants(err, oci.ErrPolicyInvalid, want); problem != nil {
