@@ -13,8 +13,12 @@
 //     bytes.
 //   - A document is parsed once, strictly (DecodeStrict), and only that tree is used. Two
 //     readers that disagree about one document are how signed bytes get a second meaning.
-//   - Unsigned statements are data, never evidence. Certificates and log entries are not
-//     trusted: authorities are keys.
+//   - Unsigned statements are data, never evidence. What makes a signature an authority's
+//     is one kind of trust: keys, identities of a Sigstore deployment under a pinned root,
+//     or certificates of authorities of one's own. All of it is verified offline.
+//   - A verified time says that a signature was there by then. It is the only thing that
+//     lets a key or certificate count that has expired since.
+//   - A Verifier keeps what an attestation holds and proves, never who may sign or when.
 //   - Notary Project signatures are held to the level strict of its trust policy, and count
 //     under the predicate type PredicateNotary. Revocation is not looked up: there is no
 //     network here, so a revoked CA or identity is taken out of the policy.

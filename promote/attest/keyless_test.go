@@ -52,6 +52,15 @@ func TestVerifyKeyless(t *testing.T) {
 		Issuer: anchored(t, `^https://token\.actions\.githubusercontent\.com$`), Subject: anchored(t, "^https://github.com/acme/.+$")})
 	provenAt(t, attest.Verify(d.sign(leaf, payload).attachment(t), artifact, []attest.Authority{expressions}, later), minute, "gha")
 
+	// The same subject of another issuer is somebody else.
+	open := keyless(t, attest.KeylessConfig{Root: tr, LogEntries: 1, CertificateTimestamps: 1, Issuer: anchored(t, "^https://.*$")})
+	ours := attest.Verify(d.sign(leaf, payload).attachment(t), artifact, []attest.Authority{open}, later)
+	others := attest.Verify(d.sign(d.leaf(identified("https://accounts.example.com", subject), d.ctKey), payload).attachment(t), artifact, []attest.Authority{open}, later)
+	provenAt(t, others, minute, "gha")
+	if ours.Signers[0].KeyID == others.Signers[0].KeyID {
+		t.Error("two identities of one id")
+	}
+
 	// Timestamps instead of a log, and both: the earliest is the time.
 	stamped := d.sign(leaf, payload)
 	stamped.entries, stamped.stamps = nil, [][]byte{d.stamp(d.tsa, stamped.sig, minute.Add(time.Second))}

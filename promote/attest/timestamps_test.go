@@ -59,6 +59,9 @@ func TestVerifyKeyTimes(t *testing.T) {
 		{"one in time, one too late", func(b *signedBundle) {
 			b.stamps = [][]byte{d.stamp(d.tsa, b.sig, noon().Add(2*time.Hour))}
 		}, full, time.Time{}, "expired at"},
+		{"one too early, one in time", func(b *signedBundle) {
+			b.entries, b.stamps = []logged{d.recordBundle(d.log, b, noon().Add(-2*time.Hour))}, [][]byte{d.stamp(d.tsa, b.sig, minute)}
+		}, full, time.Time{}, "is not valid before"},
 		{"an entry by another key", func(b *signedBundle) { b.entries = d.sign(plainKey(newKey(t)), payload).entries }, full, time.Time{}, "ci signed it, but its log entries do not verify"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -78,6 +81,13 @@ func TestVerifyKeyTimes(t *testing.T) {
 			refused(t, ev, tt.want)
 		})
 	}
+	// Two who trust different witnesses: the earliest time is the evidence's.
+	byStamp, byLog := authority(t, "a", signer), authority(t, "b", signer)
+	byStamp.Timestamps, byLog.Timestamps = &attest.Timestamps{Root: roots}, &attest.Timestamps{Root: d.trustedRoot(func(p *parts) { p.stamps = nil })}
+	two := d.sign(plainKey(signer), payload)
+	two.stamps = [][]byte{d.stamp(d.tsa, two.sig, minute.Add(time.Second))}
+	provenAt(t, attest.Verify(two.attachment(t), artifact, []attest.Authority{byStamp, byLog}, year), minute, "a", "b")
+	provenAt(t, attest.Verify(two.attachment(t), artifact, []attest.Authority{byLog, byStamp}, year), minute, "a", "b")
 	// A signing time outside of the window is one, also while the key is valid.
 	trusted := authority(t, "ci", signer)
 	trusted.Keys[0].NotBefore, trusted.Timestamps = noon(), full

@@ -89,6 +89,11 @@ func TestVerifierTellsApart(t *testing.T) {
 	functionary.Functionary = true
 	refused(t, v.Verify(bundleOf(t, signer, statement()), artifact, []attest.Authority{functionary}, noon()), "no authority whose signature would count")
 	verified(t, v.Verify(bundleOf(t, signer, statement()), artifact, trusted, noon()), "ci")
+	// Notary Project signatures are verified each time.
+	notation := attest.Attachment{Format: attest.FormatNotaryJWS, Content: testdata(t, "notary-jws.json")}
+	if want, got := attest.Verify(notation, artifact, nil, noon()), v.Verify(notation, artifact, nil, noon()); got.Problem != want.Problem || got.PredicateType != attest.PredicateNotary {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
 	// A descriptor that lies about the content changes nothing.
 	att := bundleOf(t, signer, statement())
 	att.Layer.Digest = digest.FromString("layer")
