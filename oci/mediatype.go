@@ -26,6 +26,13 @@ const (
 	mediaTypeSimpleSigning = "application/vnd.dev.cosign.simplesigning.v1+json"
 	// MediaTypeDSSE is a DSSE envelope.
 	MediaTypeDSSE = "application/vnd.dsse.envelope.v1+json"
+	// MediaTypeNotary is the artifact type of a Notary Project signature (signature
+	// specification, "OCI Signatures").
+	MediaTypeNotary = "application/vnd.cncf.notary.signature"
+	// MediaTypeCosignAtt and MediaTypeCosignSig are the artifact types that cosign's
+	// experimental OCI 1.1 mode writes.
+	MediaTypeCosignAtt = "application/vnd.dev.cosign.artifact.att.v1+json"
+	MediaTypeCosignSig = "application/vnd.dev.cosign.artifact.sig.v1+json"
 
 	// Both are deprecated by their specifications and still pushed.
 	nonDistributable   = "application/vnd.oci.image.layer.nondistributable.v1.tar"
@@ -53,11 +60,14 @@ func IsDistributable(mediaType string) bool {
 	return mediaType != dockerForeignLayer && !strings.HasPrefix(mediaType, nonDistributable)
 }
 
-// IsEvidence says whether manifests of an artifact type carry attestations: what a
-// promotion may rest on.
+// IsEvidence says whether manifests of an artifact type may carry attestations or
+// signatures: what a promotion may rest on, and what goes only with its subject.
 func IsEvidence(artifactType string) bool {
-	return strings.HasPrefix(artifactType, "application/vnd.dev.sigstore.bundle") ||
-		artifactType == MediaTypeInToto || artifactType == MediaTypeDSSE
+	switch artifactType {
+	case MediaTypeInToto, MediaTypeInTotoLink, MediaTypeDSSE, MediaTypeNotary, MediaTypeCosignAtt, MediaTypeCosignSig:
+		return true
+	}
+	return strings.HasPrefix(artifactType, "application/vnd.dev.sigstore.bundle")
 }
 
 // IsAttestationLayer says whether a layer of a media type holds a signature, an

@@ -70,7 +70,7 @@ func (f *finder) referrers(ctx context.Context, subject digest.Digest) error {
 				f.problem(ocispec.Descriptor{}, fmt.Sprintf("more than %d referrers are attached (MaxReferrers); the rest was not looked at", f.limits.MaxReferrers))
 				return nil
 			}
-			if !IsEvidenceType(desc.ArtifactType) {
+			if !oci.IsEvidence(desc.ArtifactType) {
 				continue
 			}
 			if err := f.referrer(ctx, desc, subject); err != nil {
@@ -93,7 +93,7 @@ func (f *finder) referrer(ctx context.Context, desc ocispec.Descriptor, subject 
 	if m == nil || err != nil {
 		return err
 	}
-	if !IsEvidenceType(m.ArtifactType) {
+	if !oci.IsEvidence(m.ArtifactType) {
 		// Only a fallback tag, which clients write, can say otherwise than the manifest.
 		if desc.ArtifactType != "" {
 			f.problem(desc, fmt.Sprintf("it is listed as %q, the manifest itself is of the type %q", shorten(desc.ArtifactType), shorten(m.ArtifactType)))

@@ -20,25 +20,12 @@ const (
 	PayloadType = oci.MediaTypeInToto
 
 	bundlePrefix = "application/vnd.dev.sigstore.bundle"
-	// cosignAttType and cosignSigType are what cosign's experimental OCI 1.1 mode writes.
-	cosignAttType = "application/vnd.dev.cosign.artifact.att.v1+json"
-	cosignSigType = "application/vnd.dev.cosign.artifact.sig.v1+json"
-	// simpleSigningType is the payload that such a signature is over.
+	// simpleSigningType is the payload that a cosign signature is over.
 	simpleSigningType = "application/vnd.dev.cosign.simplesigning.v1+json"
 )
 
 // isBundle goes by the family, so that an unknown version is reported, not passed over.
 func isBundle(mediaType string) bool { return strings.HasPrefix(mediaType, bundlePrefix) }
-
-// IsEvidenceType says whether a referrer of an artifact type may carry attestations. All
-// others are skipped unread.
-func IsEvidenceType(artifactType string) bool {
-	switch artifactType {
-	case MediaTypeDSSE, MediaTypeLink, PayloadType, cosignAttType, cosignSigType, MediaTypeNotary:
-		return true
-	}
-	return isBundle(artifactType)
-}
 
 // formatOf is how the content of a layer is wrapped; empty where it is no attestation.
 func formatOf(mediaType string) Format {

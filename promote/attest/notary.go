@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"sluice.dev/sluice/oci"
 )
 
 // Formats of Notary Project signatures: the two envelopes of its signature specification.
@@ -18,7 +20,7 @@ const (
 const (
 	// MediaTypeNotary is the artifact type of the manifest that attaches a Notary Project
 	// signature.
-	MediaTypeNotary = "application/vnd.cncf.notary.signature"
+	MediaTypeNotary = oci.MediaTypeNotary
 	// PredicateNotary is the predicate type under which a Notary Project signature is shown
 	// and counted. The name is of this package: the Notary Project signs a payload of its
 	// own that has no predicate type.

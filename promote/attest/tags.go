@@ -40,7 +40,7 @@ func (f *finder) fallback(ctx context.Context, subject digest.Digest) error {
 	}
 	for _, child := range m.Children {
 		// Where the entry does not say its type, only the manifest can.
-		if child.ArtifactType != "" && !IsEvidenceType(child.ArtifactType) {
+		if child.ArtifactType != "" && !oci.IsEvidence(child.ArtifactType) {
 			continue
 		}
 		if err := f.referrer(ctx, child, subject); err != nil {
