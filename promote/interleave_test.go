@@ -183,40 +183,46 @@ func (g *gate) ended(p promote.Promotion) {
 
 // Evidence under cosign's tag has no subject whose generation grows: the tag is compared.
 func TestInterleavedCosignTag(t *testing.T) {
-	for name, between := range map[string]func(g *gate, image ocispec.Descriptor) promote.State{
-		"deleted": func(g *gate, image ocispec.Descriptor) promote.State {
-			g.must(g.repo("dev").DeleteTag(g.Context(), cosignTag(image.Digest, ".att")))
-			return promote.Failed
+	for name, between := range map[string]func(g *gate, image ocispec.Descriptor, envelope []byte) error{
+		// Evidence goes only with its subject, so of these only the last changes something.
+		"deleted": func(g *gate, image ocispec.Descriptor, _ []byte) error {
+			return refusedTag(g.repo("dev").DeleteTag(g.Context(), cosignTag(image.Digest, ".att")))
 		},
-		"emptied": func(g *gate, image ocispec.Descriptor) promote.State {
-			g.att(image)
-			return promote.Failed
+		"replaced": func(g *gate, image ocispec.Descriptor, _ []byte) error {
+			return refusedTag(g.repo("dev").Tag(g.Context(), image, cosignTag(image.Digest, ".att")))
 		},
-		"extended": func(g *gate, image ocispec.Descriptor) promote.State {
-			g.att(image, g.envelope(image, provenanceType), g.envelope(image, testType))
-			return promote.Succeeded
+		"extended": func(g *gate, image ocispec.Descriptor, envelope []byte) error {
+			g.att(image, envelope, g.envelope(image, testType))
+			return nil
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := newGate(t, nil)
 			hooked, h := g.process(true)
 			image := g.image("1.0", "one", nil)
-			g.att(image, g.envelope(image, provenanceType))
-			var want promote.State
-			h.before("committed/", func() { want = between(g, image) })
+			envelope := g.envelope(image, provenanceType)
+			g.att(image, envelope)
+			var failed error
+			h.before("committed/", func() { failed = between(g, image, envelope) })
 			p, _, err := hooked.engine.Promote(t.Context(), "manager", request("1.0", "stable"))
-			if err != nil || p.State != want {
-				t.Fatalf("got %s, %v; want %s", p.State, err, want)
+			if err != nil || p.State != promote.Succeeded || failed != nil {
+				t.Fatalf("got %s, %v; between: %v", p.State, err, failed)
 			}
-			if want == promote.Succeeded {
-				now, err := g.repo("dev").Resolve(t.Context(), cosignTag(image.Digest, ".att"))
-				g.must(err)
-				g.complete("stable", cosignTag(image.Digest, ".att"), now.Digest)
-			}
+			now, err := g.repo("dev").Resolve(t.Context(), cosignTag(image.Digest, ".att"))
+			g.must(err)
+			g.complete("stable", cosignTag(image.Digest, ".att"), now.Digest)
 			g.ended(p)
 			g.noTraces()
 		})
 	}
+}
+
+// refusedTag is nil where a tag could not be changed.
+func refusedTag(err error) error {
+	if errors.Is(err, oci.ErrTagImmutable) {
+		return nil
+	}
+	return fmt.Errorf("the tag changed: %w", err)
 }
 
 // A basis that changes every time is given up, and says so.

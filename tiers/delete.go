@@ -106,13 +106,16 @@ func (r *Repository) dropTags(ctx context.Context, d digest.Digest) (left []stri
 // checkTags looks for a tag of a manifest that keeps it. One that comes later is found
 // where it is to go.
 func (r *Repository) checkTags(ctx context.Context, d digest.Digest) error {
-	for last, more := "", len(r.Tier.Limits.ImmutableTags) > 0; more; more = last != "" {
+	for last, more := "", true; more; more = last != "" {
 		tags, next, err := r.registry.listNames(ctx, taggedPrefix(r.Tier.Name, r.Name, d), last, tagsPerPage)
 		if err != nil {
 			return err
 		}
 		for _, tag := range tags {
 			if err := r.checkMove(tag, "deleted with its manifest"); err != nil {
+				return err
+			}
+			if _, err := r.loses(ctx, tag, d, nil); err != nil {
 				return err
 			}
 		}
@@ -180,6 +183,11 @@ func (r *Repository) deleteTags(ctx context.Context, change *Change, d digest.Di
 		if err := r.checkMove(tag, "deleted with its manifest"); err != nil {
 			return err
 		}
+		kept, err := r.loses(ctx, tag, d, nil)
+		if err != nil {
+			return err
+		}
+		change.If = append(change.If, kept...)
 		keys[i] = tagKey(r.Tier.Name, r.Name, tag)
 	}
 	records, err := r.registry.catalog.Get(ctx, keys...)

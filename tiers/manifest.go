@@ -132,7 +132,7 @@ func (p *push) check(ctx context.Context) error {
 	if err := p.read(ctx); err != nil {
 		return err
 	}
-	if _, err := p.setTags(&Change{}); err != nil { // early, before anything is stored
+	if _, err := p.setTags(ctx, &Change{}); err != nil { // early, before anything is stored
 		return err
 	}
 	if err := p.checkBlobs(); err != nil {
@@ -205,7 +205,7 @@ func (p *push) store(ctx context.Context, body []byte) error {
 				return p.explain(err)
 			}
 		}
-		if err := p.complete(&change, record); err != nil || len(change.Put) == 0 {
+		if err := p.complete(ctx, &change, record); err != nil || len(change.Put) == 0 {
 			return err
 		}
 		added := p.desc.Size
@@ -302,10 +302,10 @@ func mergeChanges(changes []Change) Change {
 //
 // Each tag that moves has an event, as if it had been set by itself; the first of a new
 // manifest is told with the push.
-func (p *push) complete(change *Change, record Record) error {
+func (p *push) complete(ctx context.Context, change *Change, record Record) error {
 	t, name, d := p.repo.Tier, p.repo.Name, p.desc.Digest
 	isNew := record.Revision == 0
-	events, err := p.setTags(change)
+	events, err := p.setTags(ctx, change)
 	if err != nil {
 		return err
 	}

@@ -97,12 +97,19 @@ func DistinctTags(tags []string) ([]string, error) {
 
 // setTags adds to change that the tags of a push point at its manifest from now on, and
 // begins the events of those that did not.
-func (p *push) setTags(change *Change) (events []Event, err error) {
+func (p *push) setTags(ctx context.Context, change *Change) (events []Event, err error) {
 	for _, tag := range p.tags {
 		var set Change
 		previous, err := p.repo.pointTag(&set, p.records[tagKey(p.repo.Tier.Name, p.repo.Name, tag)], tag, p.desc)
 		if err != nil {
 			return nil, err
+		}
+		if previous != "" && previous != p.desc.Digest {
+			kept, err := p.repo.loses(ctx, tag, previous, p.manifest)
+			if err != nil {
+				return nil, err
+			}
+			set.If = append(set.If, kept...)
 		}
 		change.If = append(change.If, set.If...)
 		if previous == p.desc.Digest {
@@ -169,6 +176,13 @@ func (r *Repository) Tag(ctx context.Context, desc ocispec.Descriptor, tag strin
 		if err != nil || previous == desc.Digest {
 			return err
 		}
+		if previous != "" && evidenceSubject(tag) != "" {
+			kept, err := r.losesTo(ctx, tag, previous, desc.Digest)
+			if err != nil {
+				return err
+			}
+			change.If = append(change.If, kept...)
+		}
 		change.Put = append(change.Put,
 			Put{Key: record.Key, Value: record.Value}, // so that a DELETE of the manifest notices the tag
 			Put{Key: repoKey(r.Tier.Name, r.Name), Value: Encode(repositoryRecord{})},
@@ -198,6 +212,10 @@ func (r *Repository) deleteTag(ctx context.Context, tag string, only digest.Dige
 		if err := r.checkMove(tag, "deleted"); err != nil {
 			return err
 		}
+		kept, err := r.loses(ctx, tag, desc.Digest, nil)
+		if err != nil {
+			return err
+		}
 		record, err := r.get(ctx, tagKey(r.Tier.Name, r.Name, tag))
 		if err != nil {
 			return err
@@ -205,7 +223,7 @@ func (r *Repository) deleteTag(ctx context.Context, tag string, only digest.Dige
 		tagged := taggedPrefix(r.Tier.Name, r.Name, desc.Digest) + tag
 		_, err = r.registry.catalog.Commit(ctx, Change{
 			// The second says that the tag still points where it did when resolved.
-			If:     []Condition{Unchanged(record), Present(record.Key), Present(tagged)},
+			If:     append(kept, Unchanged(record), Present(record.Key), Present(tagged)),
 			Delete: []string{record.Key, tagged},
 			Put: []Put{
 				{Key: repoKey(r.Tier.Name, r.Name), Value: Encode(repositoryRecord{})},
