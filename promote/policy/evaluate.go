@@ -32,6 +32,7 @@ func (p *Policy) Evaluate(f Facts) Verdict {
 		EvaluatedAt: f.Now,
 		Rules:       make([]Rule, 0, len(p.rules)),
 	}
+	f.Evidence = withoutCopies(f.Evidence)
 	e := &evaluation{Facts: f, policy: p}
 	e.gatherExceptions()
 	for i := range p.freezes {
