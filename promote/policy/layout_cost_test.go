@@ -16,7 +16,7 @@ import (
 func TestLayoutRepeatedLinkCost(t *testing.T) {
 	y := newYard(t)
 	p := y.load(y.chain())
-	big := y.performed(p, with(build(), func(l *intoto.Link) {
+	big := y.performed(p, with(buildLink(), func(l *intoto.Link) {
 		for i := range 500 {
 			l.Materials[fmt.Sprintf("src/%d", i)] = file("x")
 		}
@@ -37,4 +37,31 @@ func TestLayoutRepeatedLinkCost(t *testing.T) {
 	if took := time.Since(start); v.Allowed || took > 3*time.Second {
 		t.Errorf("allowed %v, took %s for 20 links of the last step", v.Allowed, took)
 	}
+}
+
+// Links of other builds, which differ, are tried within a bound of work too.
+func TestLayoutSearchCost(t *testing.T) {
+	y := newYard(t)
+	layout := y.chain()
+	for range 90 {
+		layout.Steps[0].ExpectedProducts = append([][]string{{"ALLOW", "other/*"}}, layout.Steps[0].ExpectedProducts...)
+	}
+	p := y.load(layout)
+	large := func(l *intoto.Link) {
+		for i := range 3000 {
+			l.Materials[fmt.Sprintf("src/%d", i)] = file("x")
+			l.Products[fmt.Sprintf("src/%d", i)] = file("x")
+		}
+	}
+	var links []attest.Evidence
+	for i := range 15 {
+		links = append(links, y.performed(p, with(buildLink(), func(l *intoto.Link) { large(l); l.Products["app"] = file(fmt.Sprint("built", i)) }), true, "alice"),
+			y.performed(p, with(packaged(), func(l *intoto.Link) { l.Materials["app"] = file(fmt.Sprint("another", i)) }), true, "carol"))
+	}
+	start := time.Now()
+	v := p.Evaluate(scene{t: t}.facts(links...))
+	if took := time.Since(start); took > time.Second {
+		t.Errorf("took %s", took)
+	}
+	decided(t, v, false, "takes too long")
 }
