@@ -1,0 +1,40 @@
+package promote_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"sluice.dev/sluice/promote"
+)
+
+// Anybody who is known may have the registry try a policy of his own. It ends when its
+// client has gone, and in any case soon.
+func TestBacktestCost(t *testing.T) {
+	g := newGate(t, nil)
+	image := g.image("1.0", "one", nil)
+	g.provenance(image)
+	g.promoteOK(request("1.0", "stable"))
+	list := "[" + strings.TrimSuffix(strings.Repeat("1,", 50), ",") + "]"
+	condition := fmt.Sprintf("%s.all(a, %s.all(b, %s.all(c, a + b > 0)))", list, list, list)
+	var rules strings.Builder
+	for i := range 2 { // of 100 that it may have
+		fmt.Fprintf(&rules, "    - name: r%d\n      predicateTypes: [%q]\n      from: {authorities: [ci]}\n      where:\n", i, provenanceType)
+		for range 50 {
+			fmt.Fprintf(&rules, "        - %q\n", condition)
+		}
+	}
+	p := g.load("p", "dev", "stable", rules.String())
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	start := time.Now()
+	page, _, err := g.engine.Backtest(ctx, promote.Backtest{Policy: p}, "", 10)
+	if took := time.Since(start); took > 4*time.Second {
+		t.Errorf("it went on for %s after its client had gone, about one artifact with one attestation (%d, %v)", took-time.Second, len(page), err)
+		for _, r := range page {
+			t.Log(r.Allowed, r.Verdict.Rules[1].Message)
+		}
+	}
+}
