@@ -20,7 +20,7 @@ const (
 	// them takes, which is counted as so many bytes for each.
 	maxMatching  = 1 << 27
 	costArtifact = 256 // that a link of a try has
-	costMatch    = 64  // of an artifact with a rule
+	costMatch    = 128 // of an artifact with a rule
 )
 
 // search looks for one account of each step so that all artifact rules hold. It goes from
