@@ -2,6 +2,7 @@ package promote_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -10,8 +11,8 @@ import (
 	"sluice.dev/sluice/promote"
 )
 
-// Anybody who is known may have the registry try a policy of his own. It ends when its
-// client has gone, and in any case soon.
+// A policy of one's own may take long. A backtest ends with its client, and says so: what
+// was not decided is not left out silently.
 func TestBacktestCost(t *testing.T) {
 	g := newGate(t, nil)
 	image := g.image("1.0", "one", nil)
@@ -31,10 +32,7 @@ func TestBacktestCost(t *testing.T) {
 	defer cancel()
 	start := time.Now()
 	page, _, err := g.engine.Backtest(ctx, promote.Backtest{Policy: p}, "", 10)
-	if took := time.Since(start); took > 4*time.Second {
-		t.Errorf("it went on for %s after its client had gone, about one artifact with one attestation (%d, %v)", took-time.Second, len(page), err)
-		for _, r := range page {
-			t.Log(r.Allowed, r.Verdict.Rules[1].Message)
-		}
+	if took := time.Since(start); took > 4*time.Second || !errors.Is(err, context.DeadlineExceeded) || len(page) != 0 {
+		t.Errorf("it went on for %s, about one artifact with one attestation (%+v, %v)", took, page, err)
 	}
 }

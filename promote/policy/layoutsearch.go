@@ -29,6 +29,7 @@ const (
 // other builds, which anybody may attach here, cost one try each.
 type search struct {
 	check   *layoutCheck
+	trial   *trial
 	choices [][]account // of each step
 	chosen  []*account  // of each step; nil where none is yet
 	tries   int
@@ -37,8 +38,8 @@ type search struct {
 	limit   string // why the search was given up
 }
 
-func (c *layoutCheck) choose(choices [][]account) ([]*account, string) {
-	s := &search{check: c, choices: choices, chosen: make([]*account, len(choices)), budget: maxMatching}
+func (c *layoutCheck) choose(t *trial, choices [][]account) ([]*account, string) {
+	s := &search{check: c, trial: t, choices: choices, chosen: make([]*account, len(choices)), budget: maxMatching}
 	if s.from(len(choices) - 1) {
 		return s.chosen, ""
 	}
@@ -75,6 +76,10 @@ func (s *search) holds(chosen int) bool {
 		}
 		if slices.ContainsFunc(slices.Collect(maps.Keys(step.refers)), func(k int) bool { return s.chosen[k] == nil }) {
 			continue
+		}
+		if s.trial.over() {
+			s.limit = "the decision was given up"
+			return false
 		}
 		if s.tries++; s.tries > maxTries {
 			s.limit = fmt.Sprintf("the links of repeated steps can be combined in so many ways that the layout's rules were not found to hold in %d tries", maxTries)

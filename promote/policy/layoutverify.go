@@ -55,7 +55,7 @@ func (c *layoutCheck) examine(t *trial, target Platform) finding {
 			return out
 		}
 	}
-	chosen, failed := c.choose(choices)
+	chosen, failed := c.choose(t, choices)
 	if failed != "" {
 		out.together = failed
 		return out
