@@ -27,6 +27,7 @@ type evaluation struct {
 	holding    []*exception
 	rejected   map[string][]string
 	unreadable string
+	made       *[]maker                   // of the artifact; nil until they are asked for
 	bills      map[uintptr]readBillResult // the SBOMs that were read
 }
 
