@@ -84,9 +84,7 @@ func (e *Engine) Backtest(ctx context.Context, b Backtest, last string, n int) (
 		if more == "" {
 			return run.page, "", nil
 		}
-		if repository = more; run.looked >= maxBacktestLooks {
-			return run.page, repository, nil
-		}
+		repository = more
 	}
 }
 
@@ -104,13 +102,28 @@ type backtest struct {
 
 func (b *backtest) full() bool { return b.next != "" }
 
-// repository goes through the manifests of one repository after a digest. Where the page is
-// full it says where to go on.
+// repository goes through one repository after a digest. The page ends at one that may be
+// looked at, however many others stand before it: the cursor must not name one that may not
+// be. Passing over those costs little.
 func (b *backtest) repository(ctx context.Context, name, after string) error {
-	b.looked++
-	if !b.Policy.Matches(name) || b.Repository != "" && !doublestar.MatchUnvalidated(b.Repository, name) || b.May != nil && !b.May(name) {
+	if b.May != nil && !b.May(name) {
 		return nil
 	}
+	b.looked++
+	if b.Policy.Matches(name) && (b.Repository == "" || doublestar.MatchUnvalidated(b.Repository, name)) {
+		if err := b.manifests(ctx, name, after); err != nil {
+			return err
+		}
+	}
+	if !b.full() && (b.looked >= maxBacktestLooks || time.Now().After(b.until)) {
+		b.next = name
+	}
+	return nil
+}
+
+// manifests goes through the manifests of one repository after a digest. Where the page is
+// full it says where to go on.
+func (b *backtest) manifests(ctx context.Context, name, after string) error {
 	repo, err := b.engine.registry.Repository(b.tier.Name, name, "")
 	if err != nil {
 		return err
