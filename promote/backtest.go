@@ -20,6 +20,7 @@ const (
 	maxBacktests     = 100  // artifacts that are decided about
 	maxBacktestLooks = 2000 // manifests that are looked at to find them
 	backtestPage     = 200
+	backtestTime     = 30 * time.Second // after which no further artifact is begun
 )
 
 // Backtest asks what a policy would have said of what already stands in the tier that it
@@ -63,7 +64,7 @@ func (e *Engine) Backtest(ctx context.Context, b Backtest, last string, n int) (
 	if b.At.IsZero() {
 		b.At = e.registry.Now()
 	}
-	run := &backtest{Backtest: b, engine: e, tier: to, most: min(max(n, 1), maxBacktests), page: []Backtested{}}
+	run := &backtest{Backtest: b, engine: e, tier: to, most: min(max(n, 1), maxBacktests), until: time.Now().Add(backtestTime), page: []Backtested{}}
 	repository, after, inside := strings.Cut(last, "@")
 	if inside {
 		if err := run.repository(ctx, repository, after); err != nil || run.full() {
@@ -83,9 +84,7 @@ func (e *Engine) Backtest(ctx context.Context, b Backtest, last string, n int) (
 		if more == "" {
 			return run.page, "", nil
 		}
-		if repository = more; run.looked >= maxBacktestLooks {
-			return run.page, repository, nil
-		}
+		repository = more
 	}
 }
 
@@ -95,6 +94,7 @@ type backtest struct {
 	engine *Engine
 	tier   *tiers.Tier
 	most   int
+	until  time.Time
 	looked int
 	page   []Backtested
 	next   string
@@ -102,13 +102,28 @@ type backtest struct {
 
 func (b *backtest) full() bool { return b.next != "" }
 
-// repository goes through the manifests of one repository after a digest. Where the page is
-// full it says where to go on.
+// repository goes through one repository after a digest. The page ends at one that may be
+// looked at, however many others stand before it: the cursor must not name one that may not
+// be. Passing over those costs little.
 func (b *backtest) repository(ctx context.Context, name, after string) error {
-	b.looked++
-	if !b.Policy.Matches(name) || b.Repository != "" && !doublestar.MatchUnvalidated(b.Repository, name) || b.May != nil && !b.May(name) {
+	if b.May != nil && !b.May(name) {
 		return nil
 	}
+	b.looked++
+	if b.Policy.Matches(name) && (b.Repository == "" || doublestar.MatchUnvalidated(b.Repository, name)) {
+		if err := b.manifests(ctx, name, after); err != nil {
+			return err
+		}
+	}
+	if !b.full() && (b.looked >= maxBacktestLooks || time.Now().After(b.until)) {
+		b.next = name
+	}
+	return nil
+}
+
+// manifests goes through the manifests of one repository after a digest. Where the page is
+// full it says where to go on.
+func (b *backtest) manifests(ctx context.Context, name, after string) error {
 	repo, err := b.engine.registry.Repository(b.tier.Name, name, "")
 	if err != nil {
 		return err
@@ -122,7 +137,7 @@ func (b *backtest) repository(ctx context.Context, name, after string) error {
 			return err
 		}
 		for _, m := range listed {
-			if len(b.page) >= b.most || b.looked >= maxBacktestLooks {
+			if len(b.page) >= b.most || b.looked >= maxBacktestLooks || len(b.page) > 0 && time.Now().After(b.until) {
 				b.next = name + "@" + after
 				return nil
 			}
@@ -165,15 +180,21 @@ func (b *backtest) artifact(ctx context.Context, repo *tiers.Repository, m tiers
 		if err != nil {
 			return err
 		}
-		verdict := b.Policy.Evaluate(policy.Facts{
+		verdict, err := b.Policy.EvaluateContext(ctx, policy.Facts{
 			Repository: repo.Name, Digest: m.Digest, MediaType: m.MediaType, Now: b.At, Platforms: platforms, Evidence: evidence,
 			Reference: b.engine.host() + "/" + repo.FullName() + ":" + tags[0] + "@" + m.Digest.String(),
 			Registry:  b.engine.surroundings(), Standing: standing,
 		})
+		if err != nil {
+			return err
+		}
 		out.Verdict, out.Allowed = &verdict, verdict.Allowed
 		return nil
 	})
-	if errors.Is(err, oci.ErrUnavailable) || ctx.Err() != nil {
+	switch {
+	case ctx.Err() != nil: // whatever came of it
+		return ctx.Err()
+	case errors.Is(err, oci.ErrUnavailable):
 		return err
 	}
 	if err != nil {

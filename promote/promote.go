@@ -97,7 +97,7 @@ func (e *Engine) Evaluate(ctx context.Context, actor string, request Request) (p
 	err = e.guarded(ctx, func() error {
 		plan, err := e.planFor(ctx, source, request.Reference, pol.Policy)
 		if err == nil {
-			verdict = e.decide(request, plan, pol)
+			verdict, err = e.decide(ctx, request, plan, pol)
 		}
 		return err
 	})
@@ -177,8 +177,9 @@ func (e *Engine) checkTags(ctx context.Context, r Request, p *plan) error {
 	return nil
 }
 
-// decide asks the policy. It reads nothing but the plan.
-func (e *Engine) decide(r Request, p *plan, pol *inForce) policy.Verdict {
+// decide asks the policy. It reads nothing but the plan. The error wraps
+// oci.ErrUndecidable where the policy takes too long.
+func (e *Engine) decide(ctx context.Context, r Request, p *plan, pol *inForce) (policy.Verdict, error) {
 	reference := e.host() + "/" + r.From + "/" + r.Repository
 	if tag := askedTag(r); tag != "" {
 		reference += ":" + tag
@@ -193,9 +194,9 @@ func (e *Engine) decide(r Request, p *plan, pol *inForce) policy.Verdict {
 			Name: "repositories", Mode: policy.Enforce, Evidence: []policy.Used{},
 			Message: fmt.Sprintf("policy %s does not cover repository %s: nothing of it rises to %s", pol.Name(), r.Repository, r.To),
 			Remedy:  fmt.Sprintf("sluice policy lint %s.yaml   # after adding %s to spec.repositories", pol.Name(), r.Repository),
-		}}}
+		}}}, nil
 	}
-	return pol.Evaluate(facts)
+	return pol.EvaluateContext(ctx, facts)
 }
 
 // wait returns the journal once it is terminal, or waits for somebody else.

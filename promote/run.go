@@ -204,7 +204,10 @@ func (e *Engine) attempt(ctx context.Context, o *opened) error {
 	if got := m.plan.basis.Root.Digest; got != o.Digest {
 		return fmt.Errorf("%w: tag %s was %s when the promotion was asked for and is %s now: ask again if that is meant", oci.ErrConflict, o.Reference, o.Digest, got)
 	}
-	verdict := e.decide(m.request, m.plan, m.policy)
+	verdict, err := e.decide(ctx, m.request, m.plan, m.policy)
+	if err != nil {
+		return err
+	}
 	o.Verdict, o.Left = &verdict, m.plan.left
 	switch {
 	case verdict.Allowed:

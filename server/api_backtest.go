@@ -12,6 +12,9 @@ import (
 	"sluice.dev/sluice/promote/policy"
 )
 
+// maxBacktests is how many run at once in one replica: each may keep a processor busy.
+const maxBacktests = 2
+
 // backtester tries policies on what stands in a tier. Its method has the meaning that
 // promote.Engine gives it.
 type backtester interface {
@@ -26,7 +29,7 @@ type backtestRequest struct {
 }
 
 // postBacktest says what a policy would have said of a page of what stands in the tier
-// that it guards. What the caller may not pull is passed over.
+// that it guards, to who may set its policy. What the caller may not pull is passed over.
 func (s *Server) postBacktest(c echo.Context) error {
 	q, err := readQuery(c)
 	if err != nil {
@@ -42,8 +45,15 @@ func (s *Server) postBacktest(c echo.Context) error {
 	if request.Policy == "" {
 		return fmt.Errorf("%w: policy is missing: want the document, keys inlined", oci.ErrRequestInvalid)
 	}
+	if !s.backtests.TryAcquire(1) {
+		return fmt.Errorf("%w: %d backtests run already", oci.ErrTooManyRequests, maxBacktests)
+	}
+	defer s.backtests.Release(1)
 	loaded, err := policy.Load([]byte(request.Policy), nil)
 	if err != nil {
+		return err
+	}
+	if err := s.allow(c, ActionPolicy, loaded.To(), ""); err != nil {
 		return err
 	}
 	page, next, err := s.gate.Backtest(c.Request().Context(), promote.Backtest{

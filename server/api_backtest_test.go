@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"encoding/json"
 	"testing"
 
@@ -9,8 +10,11 @@ import (
 
 func TestBacktests(t *testing.T) {
 	a := newAPI(t, withUsers(t,
-		Grant{Users: []string{"all"}, Actions: []Action{ActionPull, ActionPush, ActionPromote}},
+		Grant{Users: []string{"all"}, Actions: []Action{ActionPull, ActionPush, ActionPromote, ActionPolicy}},
 		Grant{Users: []string{"beta"}, Repositories: []string{"beta/**"}, Actions: []Action{ActionPull}},
+		Grant{Users: []string{"beta"}, Tiers: []string{"stable"}, Actions: []Action{ActionPolicy}},
+		Grant{Users: []string{"reader"}, Actions: []Action{ActionPull}},
+		Grant{Users: []string{"notary"}, Tiers: []string{"stable"}, Actions: []Action{ActionPolicy}},
 		Grant{Users: []string{"lawyer"}, Tiers: []string{"release"}, Actions: []Action{ActionPolicy}},
 	))
 	a.user = "all:all"
@@ -73,12 +77,52 @@ func TestBacktests(t *testing.T) {
 	if got := backtest("", map[string]any{}); len(got.Backtests) != 1 || got.Backtests[0].Repository != "beta/app" {
 		t.Errorf("beta sees %+v", got)
 	}
-	a.user = "lawyer:lawyer" // may pull nothing
+	a.user = "lawyer:lawyer" // may set the policy of another tier
+	a.want(a.post("/api/v1/backtests", body(map[string]any{})), 403, "DENIED")
+	a.user = "notary:notary" // may pull nothing
 	if got := backtest("", map[string]any{}); len(got.Backtests) != 0 {
 		t.Errorf("lawyer sees %+v", got)
 	}
+	a.user = "reader:reader" // may pull all, and set no policy
+	a.want(a.post("/api/v1/backtests", body(map[string]any{})), 403, "DENIED")
 	a.user = "nobody:nobody"
 	a.want(a.post("/api/v1/backtests", body(map[string]any{})), 403, "DENIED")
 	a.user = ""
 	a.want(a.post("/api/v1/backtests", body(map[string]any{})), 401, "UNAUTHORIZED")
+}
+
+// held is a gate whose backtests run until they are let go.
+type held struct {
+	gate
+	begun, done chan struct{}
+}
+
+func (h *held) Backtest(context.Context, promote.Backtest, string, int) ([]promote.Backtested, string, error) {
+	h.begun <- struct{}{}
+	<-h.done
+	return []promote.Backtested{}, "", nil
+}
+
+// Each may keep a processor busy for long, so few run at once.
+func TestBacktestsAtOnce(t *testing.T) {
+	a := newAPI(t, nil)
+	stub := &held{a.server.gate, make(chan struct{}, maxBacktests), make(chan struct{})}
+	a.server.gate = stub
+	body, err := json.Marshal(map[string]any{"policy": a.policy("p", "dev", "stable")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	answers := make(chan reply, maxBacktests)
+	for range maxBacktests {
+		go func() { answers <- a.post("/api/v1/backtests", string(body)) }()
+		<-stub.begun
+	}
+	if got := a.want(a.post("/api/v1/backtests", string(body)), 429, "TOOMANYREQUESTS"); got.header.Get("Retry-After") == "" {
+		t.Error("429 without Retry-After")
+	}
+	close(stub.done)
+	for range maxBacktests {
+		a.want(<-answers, 200, "")
+	}
+	a.want(a.post("/api/v1/backtests", string(body)), 200, "")
 }

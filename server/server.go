@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/labstack/echo/v4"
+	"golang.org/x/sync/semaphore"
 
 	"sluice.dev/sluice/promote"
 	"sluice.dev/sluice/tiers"
@@ -54,6 +55,8 @@ type Server struct {
 	metrics  *metrics
 	log      *slog.Logger
 	echo     *echo.Echo
+	// backtests are those that run.
+	backtests *semaphore.Weighted
 }
 
 // New checks the configuration and lays the routes.
@@ -79,7 +82,7 @@ func New(config Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{config: config, registry: config.Registry, metrics: m, log: config.Log, echo: echo.New()}
+	s := &Server{config: config, registry: config.Registry, metrics: m, log: config.Log, echo: echo.New(), backtests: semaphore.NewWeighted(maxBacktests)}
 	if config.Engine != nil {
 		s.gate = config.Engine
 	}

@@ -49,7 +49,10 @@ policy says no.`,
 			if err := c.surroundings(cmd.Context(), pol, &facts); err != nil {
 				return err
 			}
-			verdict := pol.Evaluate(facts)
+			verdict, err := pol.EvaluateContext(cmd.Context(), facts)
+			if err != nil {
+				return err
+			}
 			if err := out.print(cmd, verdict, func(p *printer) { p.trial(pol, ref, verdict) }); err != nil {
 				return err
 			}

@@ -85,6 +85,7 @@ type Key struct {
 type Evidence struct {
 	Manifest digest.Digest `json:"digest"`  // of the manifest that carries it
 	Layer    digest.Digest `json:"-"`       // of the blob that holds it; empty where there is none
+	Signed   digest.Digest `json:"-"`       // of what the signatures are over; empty where that is not known
 	Subject  digest.Digest `json:"subject"` // of the manifest it was found attached to
 	Format   Format        `json:"format"`
 	// PredicateType, Predicate and Statement are of the one strict parse of the payload.

@@ -36,6 +36,7 @@ func Verify(att Attachment, subject digest.Digest, authorities []Authority, now 
 // knows neither the time nor any name, so that it can be kept: decide does the rest.
 type examination struct {
 	statement map[string]any // of the one strict parse; nil where there is nothing to show
+	signed    digest.Digest  // of what the signatures are over; empty where that is not known
 	// problem says why the attachment counts for nobody, before anything about signers;
 	// unstated why what was signed is no statement.
 	problem, unstated string
@@ -64,6 +65,9 @@ func examine(att Attachment, authorities []Authority) (ex examination) {
 	var malformed error
 	if p != nil {
 		ex.statement, malformed = p.state()
+		if len(p.message) > 0 {
+			ex.signed = digest.FromBytes(p.message)
+		}
 	}
 	switch {
 	case err != nil:
@@ -110,7 +114,7 @@ func examineUnsigned(content []byte) examination {
 // for, at a time. The reasons are in the order in which one is of most use: the wrapping,
 // the signature, then what was signed.
 func decide(att Attachment, ex examination, subject digest.Digest, authorities []Authority, now time.Time) Evidence {
-	ev := Evidence{Manifest: att.Manifest.Digest, Layer: att.Layer.Digest, Subject: subject, Format: att.Format, Statement: ex.statement, Problem: ex.problem}
+	ev := Evidence{Manifest: att.Manifest.Digest, Layer: att.Layer.Digest, Signed: ex.signed, Subject: subject, Format: att.Format, Statement: ex.statement, Problem: ex.problem}
 	ev.PredicateType, _ = ex.statement["predicateType"].(string)
 	if ev.Problem == unsigned && ex.statement["_type"] != nil {
 		if err := checkSubject(ex.statement, subject); err != nil {

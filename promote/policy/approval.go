@@ -174,20 +174,15 @@ func because(reason string) string {
 	return fmt.Sprintf(": %q", shortText(reason))
 }
 
-// built says that a signer made the artifact: he, or his key, signed verified provenance of
-// it or of one of its platforms. Nobody approves his own work.
+// built says that a signer made the artifact: he, or his key, signed what makers are told
+// by. Nobody approves his own work.
 func (t *trial) built(s attest.Signer) string {
-	for _, e := range t.Evidence {
-		if !e.Verified() || !isProvenance(e.PredicateType) {
-			continue
-		}
-		for _, builder := range e.Signers {
-			switch {
-			case builder.Principal == s.Principal:
-				return fmt.Sprintf("%s built the artifact, provenance %s is signed by the same principal: somebody else has to approve", s.Principal, short(e.Manifest))
-			case builder.KeyID == s.KeyID && s.KeyID != "":
-				return fmt.Sprintf("the key signed provenance %s of the artifact too: somebody else has to approve", short(e.Manifest))
-			}
+	for _, m := range t.makers() {
+		switch {
+		case m.signer.Principal == s.Principal:
+			return fmt.Sprintf("%s %s the artifact, %s is signed by the same principal: somebody else has to approve", s.Principal, m.did, m.evidence)
+		case m.signer.KeyID == s.KeyID && s.KeyID != "":
+			return fmt.Sprintf("the key signed %s of the artifact too: somebody else has to approve", m.evidence)
 		}
 	}
 	return ""

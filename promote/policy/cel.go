@@ -123,9 +123,10 @@ func compileIn(env *cel.Env, text string) (*condition, error) {
 	return &condition{text: text, program: program}, nil
 }
 
-// holds evaluates the condition. The text says why not, and is empty where it holds.
-func (c *condition) holds(vars map[string]any) string {
-	ctx, cancel := context.WithTimeout(context.Background(), evalTimeout)
+// holds evaluates the condition, until ctx ends. The text says why not, and is empty where
+// it holds.
+func (c *condition) holds(ctx context.Context, vars map[string]any) string {
+	ctx, cancel := context.WithTimeout(ctx, evalTimeout)
 	defer cancel()
 	out, _, err := c.program.ContextEval(ctx, vars)
 	var cancelled interpreter.EvalCancelledError

@@ -135,7 +135,7 @@ func TestConditions(t *testing.T) {
 		if err != nil {
 			got = err.Error()
 		} else {
-			got = c.holds(testVariables(testPredicate()))
+			got = c.holds(t.Context(), testVariables(testPredicate()))
 		}
 		if (tt.want == "") != (got == "") || !strings.Contains(got, tt.want) {
 			t.Errorf("%s\n\tgot  %q\n\twant %q", tt.expression, got, tt.want)
@@ -197,7 +197,7 @@ func TestConditionOverALargeList(t *testing.T) {
 		t.Fatal(err)
 	}
 	start := time.Now()
-	if got := c.holds(testVariables(map[string]any{"packages": packages})); got != "" {
+	if got := c.holds(t.Context(), testVariables(map[string]any{"packages": packages})); got != "" {
 		t.Error(got)
 	}
 	t.Logf("20,000 packages in %s", time.Since(start))
@@ -220,7 +220,7 @@ func FuzzWhere(f *testing.F) {
 			return
 		}
 		c, err := compiler.compile(expression)
-		if err != nil || c.holds(testVariables(object)) != "" {
+		if err != nil || c.holds(t.Context(), testVariables(object)) != "" {
 			return
 		}
 		ast, issues := lax.Compile(expression)

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"context"
 	"fmt"
 	"reflect"
 	"slices"
@@ -13,32 +14,73 @@ import (
 // skew is how far the clock of a signer may be ahead.
 const skew = 5 * time.Minute
 
+// MaxDecision is how long one evaluation may take. What takes longer cannot be decided.
+const MaxDecision = 30 * time.Second
+
 // evaluation is one policy over one set of facts, and what its rules share.
 type evaluation struct {
 	Facts
+	ctx    context.Context // that of the one call that it serves
 	policy *Policy
 	// holding are the exceptions that hold; rejected says of others why they do not, by
 	// rule; unreadable why none of them counts.
 	holding    []*exception
 	rejected   map[string][]string
 	unreadable string
+	made       *[]maker                   // of the artifact; nil until they are asked for
 	bills      map[uintptr]readBillResult // the SBOMs that were read
 }
 
-// Evaluate says whether the facts satisfy the policy, rule by rule.
+// Evaluate is EvaluateContext for callers who would not end it. Where that has no verdict,
+// the verdict is a no that says why.
 func (p *Policy) Evaluate(f Facts) Verdict {
+	v, err := p.EvaluateContext(context.Background(), f)
+	if err != nil {
+		return Verdict{Policy: Identity{Name: p.Name(), Digest: p.digest}, EvaluatedAt: f.Now,
+			Rules: []Rule{{Name: "decided", Mode: Enforce, Evidence: []Used{}, Message: err.Error()}}}
+	}
+	return v
+}
+
+// EvaluateContext says whether the facts satisfy the policy, rule by rule. It ends with
+// ctx, whose error it returns; where it takes longer than MaxDecision the error wraps
+// oci.ErrUndecidable. A verdict never hangs on the time that it took.
+func (p *Policy) EvaluateContext(ctx context.Context, f Facts) (Verdict, error) {
+	return p.decide(ctx, f, MaxDecision)
+}
+
+func (p *Policy) decide(ctx context.Context, f Facts, limit time.Duration) (Verdict, error) {
+	bounded, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	v := p.evaluate(bounded, f)
+	switch {
+	case ctx.Err() != nil:
+		return Verdict{}, ctx.Err()
+	case bounded.Err() != nil:
+		return Verdict{}, fmt.Errorf("%w: policy %s takes longer than %s: attach less evidence, or ask for less in conditions", oci.ErrUndecidable, p.Name(), limit)
+	}
+	return v, nil
+}
+
+// evaluate gives a verdict that counts only if ctx has not ended: from then on it is cut
+// short.
+func (p *Policy) evaluate(ctx context.Context, f Facts) Verdict {
 	v := Verdict{
 		Policy:      Identity{Name: p.Name(), Digest: p.digest},
 		EvaluatedAt: f.Now,
 		Rules:       make([]Rule, 0, len(p.rules)),
 	}
-	e := &evaluation{Facts: f, policy: p}
+	f.Evidence = withoutCopies(f.Evidence)
+	e := &evaluation{Facts: f, ctx: ctx, policy: p}
 	e.gatherExceptions()
 	for i := range p.freezes {
 		v.Rules = append(v.Rules, e.frozen(&p.freezes[i]))
 	}
 	asked := false // for somebody's signature
 	for i := range p.rules {
+		if e.over() {
+			return v
+		}
 		out := (&trial{evaluation: e, rule: &p.rules[i]}).evaluate()
 		v.Rules = append(v.Rules, out)
 		asked = asked || out.Mode == Enforce && !p.rules[i].overAll
@@ -52,6 +94,9 @@ func (p *Policy) Evaluate(f Facts) Verdict {
 	v.Allowed = !slices.ContainsFunc(v.Rules, func(r Rule) bool { return r.Mode == Enforce && !r.Allowed })
 	return v
 }
+
+// over says whether nobody waits for the verdict any more, so that it can be cut short.
+func (e *evaluation) over() bool { return e.ctx.Err() != nil }
 
 // trial is one rule being tried on the facts.
 type trial struct {
@@ -85,6 +130,9 @@ func (t *trial) evaluate() (out Rule) {
 	out.Allowed = true
 	var findings []finding
 	for _, target := range targets {
+		if t.over() {
+			return out
+		}
 		t.target = target
 		found := t.examine(target)
 		if !found.satisfied(t.rule) {
@@ -219,6 +267,9 @@ func (t *trial) examine(target Platform) finding {
 	for _, group := range t.groups(claims) {
 		accepted := true
 		for _, c := range group.current {
+			if t.over() {
+				return out
+			}
 			if reason := t.try(c, group.newest); reason != "" {
 				out.reasons = append(out.reasons, reason)
 				out.refused = append(out.refused, c)
@@ -247,6 +298,9 @@ func (t *trial) examine(target Platform) finding {
 func (t *trial) vetoed(check everyCheck, claims []claim) string {
 	var reasons []string
 	for i, c := range claims {
+		if t.over() {
+			break
+		}
 		if i > 0 && claims[i-1].identity() == c.identity() {
 			continue // the same, as another of its signers makes it
 		}
@@ -365,7 +419,7 @@ func (t *trial) unmet(c claim) string {
 	}
 	vars := variables(t.Facts, c.Evidence, c.signer)
 	for _, condition := range t.conditions {
-		if reason := condition.holds(vars); reason != "" {
+		if reason := condition.holds(t.ctx, vars); reason != "" {
 			return reason
 		}
 	}

@@ -246,6 +246,9 @@ func (t *trial) excepted(vulnerability string, purls ...string) bool {
 		known = readablePURLs(purls)
 	}
 	for _, x := range t.holding {
+		if t.over() {
+			return false
+		}
 		if x.rule != t.Name || x.Digest != "" || x.Subject != t.target.Digest && x.Subject != t.Digest {
 			continue
 		}

@@ -104,6 +104,12 @@ func TestExceptionFromRule(t *testing.T) {
 	if v := p.Evaluate(s.facts(many...)); v.Allowed || !strings.Contains(v.Rules[0].Message, "more than 1000 exceptions") {
 		t.Errorf("too many: %+v", v.Rules[0])
 	}
+	for i := range many {
+		many[i].Signed = digest.FromString("one exception that is attached again and again")
+	}
+	if v := p.Evaluate(s.facts(many...)); !v.Allowed || len(v.Rules[0].Exceptions) != 1 {
+		t.Errorf("copies: %+v", v.Rules[0])
+	}
 }
 
 // A policy that names nobody for exceptions has none.

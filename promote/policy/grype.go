@@ -28,23 +28,49 @@ func (s *scan) readGrype(document map[string]any) error {
 	return nil
 }
 
-// ignoredByGrype says whether a match was ignored by the rules that grype has by itself:
-// that a package of kernel headers does not have the vulnerabilities of the kernel that it
-// was built from. They are the only ones about a package by its upstream's name and kind
-// of match, and about nothing else.
+// grypeRule is an ignore rule of grype that is about a package's name and what it was built
+// from, as it is written in results: patterns, and the kind of package.
+type grypeRule struct{ name, kind, upstream string }
+
+// grypeRules are the rules that grype has by itself (its match-upstream-kernel-headers,
+// which is off): that a package of kernel headers does not have the vulnerabilities of the
+// kernel that it was built from. linux-headers-.* is how older versions have the second.
+func grypeRules() []grypeRule {
+	return []grypeRule{
+		{"kernel-headers", "rpm", "kernel"},
+		{"linux(-.*)?-headers-.*", "deb", "linux.*"},
+		{"linux-headers-.*", "deb", "linux"},
+		{"linux-libc-dev", "deb", "linux"},
+		{"linux-kbuild-.*", "deb", "linux.*"},
+	}
+}
+
+// ignoredByGrype says whether a match was ignored by no other rules than those. A
+// configuration can have rules of the same kind about any package, so all that a rule says
+// is compared.
 func ignoredByGrype(match any) bool {
 	rules, _ := valueIn(match, "appliedIgnoreRules").([]any)
 	for _, rule := range rules {
-		if textIn(rule, "match-type") != "exact-indirect-match" || textIn(rule, "package", "upstream-name") == "" {
+		own := grypeRule{textIn(rule, "package", "name"), textIn(rule, "package", "type"), textIn(rule, "package", "upstream-name")}
+		if !slices.Contains(grypeRules(), own) || textIn(rule, "match-type") != "exact-indirect-match" {
 			return false
 		}
-		for _, field := range []string{"vulnerability", "fix-state", "vex-status", "vex-justification"} {
-			if text, ok := valueIn(rule, field).(string); ok && text != "" {
-				return false
-			}
+		if saysMore(rule, "match-type", "package") || saysMore(valueIn(rule, "package"), "name", "type", "upstream-name") {
+			return false
 		}
 	}
 	return len(rules) > 0
+}
+
+// saysMore says whether an object has other members than these with something in them.
+func saysMore(object any, members ...string) bool {
+	fields, _ := object.(map[string]any)
+	for name, value := range fields {
+		if value != nil && value != "" && !slices.Contains(members, name) {
+			return true
+		}
+	}
+	return false
 }
 
 func grypeFinding(match any) vulnerability {

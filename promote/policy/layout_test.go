@@ -1,11 +1,13 @@
 package policy
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	intoto "github.com/in-toto/in-toto-golang/in_toto"
+	"github.com/opencontainers/go-digest"
 
 	"sluice.dev/sluice/promote/attest"
 )
@@ -300,6 +302,7 @@ func TestLayoutBounds(t *testing.T) {
 	flood := make([]attest.Evidence, maxLinks+1)
 	for i := range flood {
 		flood[i] = same
+		flood[i].Signed = digest.FromString(fmt.Sprint(i)) // not the same: those count once
 	}
 	decided(t, p.Evaluate(s.facts(flood...)), false, "more than 5000 links are attached")
 

@@ -14,8 +14,13 @@ import (
 
 // Bounds of the search for links that satisfy the artifact rules.
 const (
-	maxTries    = 10_000  // of the rules of a step
-	maxMatching = 1 << 29 // bytes looked at while matching patterns: about a second
+	maxTries = 10_000 // of the rules of a step
+	// maxMatching is about how many bytes are looked at, some tenths of a second: those of
+	// patterns and paths while matching, and what handing artifacts over and going through
+	// them takes, which is counted as so many bytes for each.
+	maxMatching  = 1 << 27
+	costArtifact = 256 // that a link of a try has
+	costMatch    = 128 // of an artifact with a rule
 )
 
 // search looks for one account of each step so that all artifact rules hold. It goes from
@@ -24,6 +29,7 @@ const (
 // other builds, which anybody may attach here, cost one try each.
 type search struct {
 	check   *layoutCheck
+	trial   *trial
 	choices [][]account // of each step
 	chosen  []*account  // of each step; nil where none is yet
 	tries   int
@@ -32,8 +38,8 @@ type search struct {
 	limit   string // why the search was given up
 }
 
-func (c *layoutCheck) choose(choices [][]account) ([]*account, string) {
-	s := &search{check: c, choices: choices, chosen: make([]*account, len(choices)), budget: maxMatching}
+func (c *layoutCheck) choose(t *trial, choices [][]account) ([]*account, string) {
+	s := &search{check: c, trial: t, choices: choices, chosen: make([]*account, len(choices)), budget: maxMatching}
 	if s.from(len(choices) - 1) {
 		return s.chosen, ""
 	}
@@ -71,11 +77,15 @@ func (s *search) holds(chosen int) bool {
 		if slices.ContainsFunc(slices.Collect(maps.Keys(step.refers)), func(k int) bool { return s.chosen[k] == nil }) {
 			continue
 		}
+		if s.trial.over() {
+			s.limit = "the decision was given up"
+			return false
+		}
 		if s.tries++; s.tries > maxTries {
 			s.limit = fmt.Sprintf("the links of repeated steps can be combined in so many ways that the layout's rules were not found to hold in %d tries", maxTries)
 			return false
 		}
-		if s.budget -= step.cost(s.chosen[i].link); s.budget < 0 {
+		if s.budget -= s.cost(i); s.budget < 0 {
 			s.limit = "matching the layout's patterns with so many artifacts takes too long; record fewer, or use fewer patterns with something behind a *"
 			return false
 		}
@@ -101,11 +111,10 @@ func (s *search) broken(step int) string {
 		}
 		layout.Steps = append(layout.Steps, s.check.steps[i].Step)
 		links[name] = map[string]intoto.Metadata{}
-		for _, p := range account.performances {
-			links[name][p.signer.KeyID] = &intoto.Metablock{Signed: intoto.Link{
-				Type: "link", Name: name, Command: p.link.Command, Materials: copied(p.link.Materials), Products: copied(p.link.Products),
-			}}
-		}
+		// All performances of an account say the same of artifacts.
+		links[name][account.performances[0].signer.KeyID] = &intoto.Metablock{Signed: intoto.Link{
+			Type: "link", Name: name, Materials: copied(account.link.Materials), Products: copied(account.link.Products),
+		}}
 	}
 	reduced, err := intoto.ReduceStepsMetadata(layout, links)
 	if err == nil {
@@ -125,8 +134,21 @@ func copied(artifacts attest.Artifacts) map[string]intoto.HashObj {
 	return out
 }
 
-// cost estimates how many bytes matching looks at. A pattern costs its own length with each
-// path, and where something follows a *, that with each place in the path.
+// cost estimates what trying the rules of a step takes, of maxMatching: its links and those
+// of the steps that it refers to are handed over, and its own are matched.
+func (s *search) cost(step int) int {
+	own := &s.check.steps[step]
+	total := own.cost(s.chosen[step].link)
+	for i, account := range s.chosen {
+		if i == step || own.refers[i] {
+			total += costArtifact * (1 + len(account.link.Materials) + len(account.link.Products))
+		}
+	}
+	return total
+}
+
+// cost of matching: a pattern costs its own length with each path, and where something
+// follows a *, that with each place in the path.
 func (s *layoutStep) cost(link attest.Link) int {
 	total := 0
 	for _, side := range []struct {
@@ -139,7 +161,7 @@ func (s *layoutStep) cost(link attest.Link) int {
 		}
 		for _, rule := range side.rules {
 			_, behind, _ := strings.Cut(rule[1], "*")
-			if total += len(rule[1])*len(side.artifacts) + len(behind)*length; total > maxMatching {
+			if total += (len(rule[1])+costMatch)*len(side.artifacts) + len(behind)*length; total > maxMatching {
 				return total
 			}
 		}

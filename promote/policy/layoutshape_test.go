@@ -146,7 +146,7 @@ func FuzzLayout(f *testing.F) {
 			return
 		}
 		facts := Facts{Digest: root, Now: noon}
-		found := check.examine(&trial{evaluation: &evaluation{Facts: facts}}, Platform{Digest: root})
+		found := check.examine(&trial{evaluation: &evaluation{Facts: facts, ctx: t.Context()}}, Platform{Digest: root})
 		if found.together == "" || check.owners == nil && check.expires.Before(noon) && !strings.Contains(found.together, "expired") {
 			t.Fatalf("passes without links: %+v", found)
 		}

@@ -55,7 +55,7 @@ func (c *layoutCheck) examine(t *trial, target Platform) finding {
 			return out
 		}
 	}
-	chosen, failed := c.choose(choices)
+	chosen, failed := c.choose(t, choices)
 	if failed != "" {
 		out.together = failed
 		return out
@@ -146,8 +146,13 @@ func (s *layoutStep) accounts(performed []performance, target Platform, last boo
 		}
 		performed = named
 	}
+	type word struct {
+		account int
+		signer  attest.Signer
+	}
 	byArtifacts := map[[32]byte]int{}
 	var all []account
+	counted := map[word]bool{}
 	everybody := map[string]bool{}
 	var signers []attest.Signer
 	for _, p := range performed {
@@ -160,7 +165,10 @@ func (s *layoutStep) accounts(performed []performance, target Platform, last boo
 			byArtifacts[key] = i
 			all = append(all, account{link: p.link})
 		}
-		all[i].performances = append(all[i].performances, p)
+		if by := (word{i, p.signer}); !counted[by] { // another link that says the same adds nothing
+			counted[by] = true
+			all[i].performances = append(all[i].performances, p)
+		}
 	}
 	if have := distinct(signers); have < s.Threshold {
 		missing := fmt.Sprintf("%d of %d functionaries attached a link", have, s.Threshold)

@@ -39,6 +39,11 @@ func isVEX(context string) bool {
 	return slices.Contains([]string{"https://openvex.dev/ns", "https://openvex.dev/ns/v0.2.0", "https://openvex.dev/ns/v0.0.1"}, context)
 }
 
+// claimsVEX says whether a predicate type is OpenVEX's, of whatever version.
+func claimsVEX(predicateType string) bool {
+	return strings.HasPrefix(predicateType, "https://openvex.dev/ns")
+}
+
 // vexStatement is one statement of a document, as one of the document's signers makes it.
 type vexStatement struct {
 	evidence        attest.Evidence
@@ -73,6 +78,15 @@ func (r *vexReader) count() error {
 		return errManyVEX
 	}
 	return nil
+}
+
+// of reads the OpenVEX document that evidence is. One of a version that is not known may say
+// anything, whatever version its predicate names.
+func (r *vexReader) of(e attest.Evidence) ([]vexStatement, error) {
+	if !isVEX(e.PredicateType) {
+		return nil, fmt.Errorf("its predicate type is %q, which is no version of OpenVEX that can be read", printable(e.PredicateType))
+	}
+	return r.document(e.Predicate())
 }
 
 // document reads an OpenVEX document. One statement that cannot be read spoils all of it:

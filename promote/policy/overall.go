@@ -15,7 +15,7 @@ func (conditions conditionsOverAll) jointly(t *trial, target Platform, accepted 
 	vars := imageVariables(t.Facts)
 	vars["attestations"] = attestations(accepted)
 	for _, condition := range conditions {
-		if reason := condition.holds(vars); reason != "" {
+		if reason := condition.holds(t.ctx, vars); reason != "" {
 			return reason
 		}
 	}

@@ -189,7 +189,7 @@ func TestReadScanHidden(t *testing.T) {
 	hidden := `[{"Type":"vulnerability","Status":"not_affected","Source":"vex.json","Finding":{"VulnerabilityID":"CVE-1","PkgName":"p","Severity":"CRITICAL"}},
 		{"Type":"secret","Finding":{"RuleID":"aws"}}]`
 	ignored := "scanner/result/ignoredMatches/0/appliedIgnoreRules"
-	kernel := `{"namespace":"","package":{"name":"linux-libc-dev","language":"","upstream-name":"linux"},"match-type":"exact-indirect-match"}`
+	kernel := `{"namespace":"","package":{"name":"linux-libc-dev","language":"","type":"deb","upstream-name":"linux"},"match-type":"exact-indirect-match"}`
 	for name, tt := range map[string]struct {
 		file    string
 		changes []string

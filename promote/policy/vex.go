@@ -88,18 +88,18 @@ func (v *vexRule) gather(t *trial, subject digest.Digest) (*vexBook, error) {
 	b := &vexBook{vexRule: v, now: t.Now, by: map[string][]*vexStatement{}, others: map[string][]string{}}
 	reader, stranger := &vexReader{artifact: subject}, &vexReader{artifact: subject}
 	for _, e := range t.Evidence {
-		if !isVEX(e.PredicateType) {
+		if !claimsVEX(e.PredicateType) {
 			continue
 		}
 		signers, reason := v.signersOf(t, e, subject)
 		if reason != "" {
-			statements, err := stranger.document(e.Predicate())
+			statements, err := stranger.of(e)
 			if err == nil {
 				b.note(statements, reason)
 			}
 			continue
 		}
-		statements, err := reader.document(e.Predicate())
+		statements, err := reader.of(e)
 		if errors.Is(err, errManyVEX) {
 			return nil, err
 		}
