@@ -65,6 +65,9 @@ func (p *planner) attached(ctx context.Context, subject, desc ocispec.Descriptor
 	}
 	p.add(desc, m, 0)
 	p.rises[desc.Digest] = true
+	if p.signed.wholly(desc.Digest, m) {
+		p.plan.signed[desc.Digest] = true
+	}
 	p.tag(subject, desc, tag)
 	desc.MediaType = m.MediaType
 	return p.referrers(ctx, desc, level+1)
@@ -93,8 +96,12 @@ func (p *planner) refuses(ctx context.Context, desc ocispec.Descriptor, level in
 		return "a runnable image does not rise as a referrer", nil, nil
 	case listing > maxListing:
 		return fmt.Sprintf("its type and annotations have %d bytes, at most %d rise", listing, maxListing), nil, nil
-	case p.policy != nil && !p.policy.Carry().Admits(m.ArtifactType, p.verified[desc.Digest]):
-		return fmt.Sprintf("the policy carries %s only", p.policy.Carry()), nil, nil
+	case p.policy != nil && !p.policy.Carry().Admits(m.ArtifactType, p.verified.wholly(desc.Digest, m)):
+		reason := fmt.Sprintf("the policy carries %s only", p.policy.Carry())
+		if len(p.verified[desc.Digest]) > 0 {
+			reason += ", and it holds more than verified attestations"
+		}
+		return reason, nil, nil
 	}
 	return "", m, nil
 }
@@ -135,7 +142,7 @@ func runnable(m *oci.Manifest) bool {
 	if oci.IsIndex(m.MediaType) {
 		return true
 	}
-	if m.Config == nil || m.Config.MediaType != ocispec.MediaTypeImageConfig && m.Config.MediaType != oci.MediaTypeDockerConfig {
+	if m.Config == nil || !isImageConfig(m.Config.MediaType) {
 		return false
 	}
 	for _, layer := range m.Layers {

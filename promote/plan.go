@@ -49,6 +49,7 @@ type plan struct {
 	left      []Left
 	platforms []policy.Platform
 	evidence  []attest.Evidence
+	signed    map[digest.Digest]bool         // referrers that hold attestations of authorities and nothing else
 	standing  map[policy.Dependency][]string // of what builds used, where the policy asks
 	// relied are the records that change when evidence goes: the generations of its
 	// subjects and cosign's tags.
@@ -81,16 +82,17 @@ type planner struct {
 	policy *policy.Policy // nil: everything is carried, nothing verified
 	plan   *plan
 	seen   map[digest.Digest]int // depth of what was visited
-	// verified are the manifests that hold evidence which an authority signed.
-	verified map[digest.Digest]bool
-	rises    map[digest.Digest]bool // referrers that do
-	relied   map[string]bool        // keys of the records in plan.relied
-	unlisted int                    // referrers that stay behind and are not in plan.left
+	// verified are attestations that an authority signed, or a functionary of a layout;
+	// signed those of an authority alone.
+	verified, signed signedLayers
+	rises            map[digest.Digest]bool // referrers that do
+	relied           map[string]bool        // keys of the records in plan.relied
+	unlisted         int                    // referrers that stay behind and are not in plan.left
 }
 
 func (e *Engine) planner(source *tiers.Repository, basis tiers.Basis, pol *policy.Policy) *planner {
-	return &planner{engine: e, source: source, policy: pol, plan: &plan{basis: basis}, seen: map[digest.Digest]int{},
-		verified: map[digest.Digest]bool{}, rises: map[digest.Digest]bool{}, relied: map[string]bool{}}
+	return &planner{engine: e, source: source, policy: pol, plan: &plan{basis: basis, signed: map[digest.Digest]bool{}}, seen: map[digest.Digest]int{},
+		verified: signedLayers{}, signed: signedLayers{}, rises: map[digest.Digest]bool{}, relied: map[string]bool{}}
 }
 
 // planFor makes the plan for what reference names now.
@@ -189,7 +191,10 @@ func (p *planner) findEvidence(ctx context.Context, subject digest.Digest) error
 	for _, ev := range evidence {
 		// A link that a functionary of a layout signed is evidence that the policy uses.
 		if ev.Verified() || len(ev.Functionaries) > 0 {
-			p.verified[ev.Manifest] = true
+			p.verified.add(ev)
+		}
+		if ev.Verified() {
+			p.signed.add(ev)
 		}
 	}
 	p.plan.evidence = append(p.plan.evidence, evidence...)
