@@ -72,6 +72,10 @@ func (m *move) late(ctx context.Context) ([]node, error) {
 	evidence.tags = slices.DeleteFunc(slices.Clone(m.plan.tags), func(t cosignTag) bool { return !m.plan.signed[t.desc.Digest] })
 	m.dressed()
 	m.plan = &evidence
+	if err := m.cosignTags(ctx); err != nil {
+		return nil, err
+	}
+	m.plan.untagged()
 	return m.fresh(ctx)
 }
 

@@ -211,10 +211,11 @@ func TestLateLimits(t *testing.T) {
 	t.Run("under cosign's tag", func(t *testing.T) {
 		g := newGate(t, nil)
 		image := g.image("1.0", "one", nil)
-		g.att(image, g.envelope(image, provenanceType))
+		provenance := g.envelope(image, provenanceType)
+		g.att(image, provenance)
 		g.promoteOK(request("1.0", "stable"))
 		g.setPolicyOf(testType)
-		now := g.att(image, g.envelope(image, provenanceType), g.envelope(image, "https://example.com/late"))
+		now := g.att(image, provenance, g.envelope(image, "https://example.com/late"))
 		p, _, err := g.engine.Promote(t.Context(), "manager", request("1.0", "stable"))
 		g.must(err)
 		g.tidied()

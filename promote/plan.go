@@ -36,8 +36,9 @@ type node struct {
 
 // cosignTag is one of cosign's tags, which rises with the manifest it points at.
 type cosignTag struct {
-	tag  string
-	desc ocispec.Descriptor
+	tag      string
+	desc     ocispec.Descriptor
+	replaces digest.Digest // what the tag names above; empty where there is none
 }
 
 // plan is the closure of an artifact in the tier it rises from, and what a decision about
