@@ -3,6 +3,7 @@ package promote
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -14,7 +15,8 @@ import (
 // Tiers that follow the evidence below.
 //
 // An artifact that stands in one is promoted again when anything is attached to it in the
-// tier below: what is new rises, and its standing is decided anew. The record of its
+// tier below: what is new rises, and its standing is decided anew. One that was taken out of
+// the tier stays out, whenever that was done: the commit compares that it stands. The record of its
 // standing says what was seen there last. Whoever finds that it changed writes that into
 // the record in the transaction that begins the promotion, so of two replicas one begins
 // it.
@@ -78,12 +80,16 @@ func (l *look) followed(ctx context.Context, t *tiers.Tier, record tiers.Record)
 	if quiet, ok := l.engine.quiet.Get(record.Key); ok && quiet == generation {
 		return nil
 	}
+	stands, err := l.engine.standsIn(ctx, t.Name, repository, d)
+	if err != nil {
+		return err
+	}
 	same, err := standing.Seen.same(ctx, source)
 	if err != nil {
 		return err
 	}
-	request := Request{Repository: repository, Reference: d.String(), From: t.From, To: t.Name}
-	if !same {
+	request := Request{Repository: repository, Reference: d.String(), From: t.From, To: t.Name, follows: true}
+	if stands && !same {
 		err = l.promoteAgain(ctx, record, standing, generation, source, request)
 	}
 	if err == nil {
@@ -123,9 +129,34 @@ func (l *look) promoteAgain(ctx context.Context, record tiers.Record, standing s
 	return err
 }
 
+// standsIn says whether an artifact is in a tier.
+func (e *Engine) standsIn(ctx context.Context, tier, repository string, d digest.Digest) (bool, error) {
+	target, err := e.registry.Repository(tier, repository, followActor)
+	if err != nil {
+		return false, err
+	}
+	_, err = target.Resolve(ctx, d.String())
+	if errors.Is(err, oci.ErrManifestUnknown) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 func ignoreUnknown(err error) error {
 	if errors.Is(err, oci.ErrManifestUnknown) {
 		return nil
+	}
+	return err
+}
+
+// checkFollows ends what a tier that follows began where the artifact stands there no more.
+func (m *move) checkFollows(ctx context.Context) error {
+	if !m.o.Follows {
+		return nil
+	}
+	stands, err := m.stands(ctx)
+	if err == nil && !stands {
+		err = fmt.Errorf("%w: %s was taken out of %s, and does not rise again by itself", oci.ErrManifestUnknown, m.o.Digest, m.target.FullName())
 	}
 	return err
 }

@@ -42,6 +42,8 @@ type journal struct {
 	Code string `json:"code,omitempty"`
 	// WaitLimit is until when it may wait for approvals; zero: not at all.
 	WaitLimit time.Time `json:"waitLimit,omitzero"`
+	// Follows says that nobody asked for it: it is the work of a tier that follows.
+	Follows bool `json:"follows,omitempty"`
 }
 
 // opened is a journal as it was read.
@@ -170,7 +172,7 @@ func (e *Engine) begin(ctx context.Context, actor string, r Request, p *plan, po
 // newJournal makes the journal of a promotion that nobody has asked for before.
 func (e *Engine) newJournal(actor string, r Request, root digest.Digest) *opened {
 	id := e.registry.NewID()
-	return &opened{record: tiers.Record{Key: prefixPromotion + id}, journal: journal{Owner: e.owner, Promotion: Promotion{
+	return &opened{record: tiers.Record{Key: prefixPromotion + id}, journal: journal{Owner: e.owner, Follows: r.follows, Promotion: Promotion{
 		ID: id, State: Pending, Repository: r.Repository, Reference: r.Reference, Digest: root,
 		From: r.From, To: r.To, Tags: r.Tags, RequestedBy: actor, Reason: r.Reason, CreatedAt: e.registry.Now(),
 	}}}

@@ -2,13 +2,11 @@ package promote
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 
-	"sluice.dev/sluice/oci"
 	"sluice.dev/sluice/promote/policy"
 	"sluice.dev/sluice/tiers"
 )
@@ -177,11 +175,7 @@ func (m *move) compare(record tiers.Record, next *standingRecord) error {
 }
 
 func (m *move) stands(ctx context.Context) (bool, error) {
-	_, err := m.target.Resolve(ctx, m.o.Digest.String())
-	if errors.Is(err, oci.ErrManifestUnknown) {
-		return false, nil
-	}
-	return err == nil, err
+	return m.engine.standsIn(ctx, m.o.To, m.o.Repository, m.o.Digest)
 }
 
 // refusedBy names the enforced rules that say no.

@@ -234,6 +234,9 @@ func (m *move) change(ctx context.Context) (tiers.Change, error) {
 		change.If = append(change.If, tiers.Unchanged(record))
 	}
 	change.If = append(change.If, m.source.HasManifest(m.o.Digest))
+	if m.o.Follows {
+		change.If = append(change.If, m.target.HasManifest(m.o.Digest))
+	}
 	if m.plan.basis.Tag.Key != "" {
 		change.If = append(change.If, tiers.Unchanged(m.plan.basis.Tag))
 	}
