@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -16,13 +17,20 @@ import (
 //
 // An artifact that stands in one is promoted again when anything is attached to it in the
 // tier below: what is new rises, and its standing is decided anew. One that was taken out of
-// the tier stays out, whenever that was done: the commit compares that it stands. The record of its
-// standing says what was seen there last. Whoever finds that it changed writes that into
-// the record in the transaction that begins the promotion, so of two replicas one begins
-// it.
+// the tier stays out, whenever that was done: the commit compares that it stands.
+//
+// The record of its standing says what was seen there by the decision that was made last.
+// Whoever finds that it changed writes the promotion's id into the record in the
+// transaction that begins it, so of two replicas one begins it.
 
 // followActor is who asks for the promotions of tiers that follow.
 const followActor = "sluice"
+
+// Pauses after a promotion of a tier that follows has erred; each is twice the last.
+const (
+	followFirstPause = time.Second
+	followLastPause  = 10 * time.Minute
+)
 
 // standingPage is how many artifacts of a tier one look goes through; the next goes on.
 const standingPage = 50
@@ -80,6 +88,9 @@ func (l *look) followed(ctx context.Context, t *tiers.Tier, record tiers.Record)
 	if quiet, ok := l.engine.quiet.Get(record.Key); ok && quiet == generation {
 		return nil
 	}
+	if underway, err := l.engine.underway(ctx, standing); underway || err != nil {
+		return err
+	}
 	stands, err := l.engine.standsIn(ctx, t.Name, repository, d)
 	if err != nil {
 		return err
@@ -89,44 +100,84 @@ func (l *look) followed(ctx context.Context, t *tiers.Tier, record tiers.Record)
 		return err
 	}
 	request := Request{Repository: repository, Reference: d.String(), From: t.From, To: t.Name, follows: true}
+	pending := false
 	if stands && !same {
-		err = l.promoteAgain(ctx, record, standing, generation, source, request)
+		pending, err = l.promoteAgain(ctx, record, standing, generation, source, request)
 	}
-	if err == nil {
+	if err == nil && !pending {
 		l.engine.quiet.Add(record.Key, generation)
 	}
 	return err
 }
 
-// promoteAgain begins the promotion and says in the record that what is there was seen. An
-// artifact that is gone below brings nothing more.
-func (l *look) promoteAgain(ctx context.Context, record tiers.Record, standing standingRecord, generation int64, source *tiers.Repository, request Request) error {
+// promoteAgain begins the promotion and says so in the record. What is there counts as seen
+// only once a promotion that saw it has ended with a decision: one that errs is begun again.
+// An artifact that is gone below brings nothing more.
+func (l *look) promoteAgain(ctx context.Context, record tiers.Record, standing standingRecord, generation int64, source *tiers.Repository, request Request) (pending bool, err error) {
 	if _, err := source.Resolve(ctx, request.Reference); err != nil {
-		return ignoreUnknown(err)
+		return false, ignoreUnknown(err)
 	}
 	now, err := l.engine.see(ctx, source, request)
 	if err != nil {
-		return err
+		return false, err
 	}
-	standing.Generation, standing.Seen = generation, now
-	mark := tiers.Change{If: []tiers.Condition{tiers.Unchanged(record)}, Put: []tiers.Put{{Key: record.Key, Value: tiers.Encode(standing)}}}
-	p, created, err := l.engine.start(ctx, followActor, request, mark)
+	same := tiers.Change{If: []tiers.Condition{tiers.Unchanged(record)}}
+	p, created, err := l.engine.start(ctx, followActor, request, func(id string) tiers.Change {
+		next := standing
+		next.Following, next.Tries = id, standing.Tries+1
+		return tiers.Change{If: same.If, Put: []tiers.Put{{Key: record.Key, Value: tiers.Encode(next)}}}
+	})
 	switch {
 	case errors.Is(err, oci.ErrConflict): // another replica was first
-		return nil
+		return true, nil
 	case err != nil:
-		return err
+		return true, err
 	case created:
 		l.resumed++
 		l.engine.log.InfoContext(ctx, "new evidence rises by itself", "promotion", p.ID, "digest", p.Digest)
-		return nil
+		return true, nil
+	case !p.State.Terminal() && p.WaitUntil == nil: // somebody asked for the very same
+		standing.Following = p.ID
+		pending = true
+	default: // it was done before: what is new does not rise and decides nothing
+		standing.Generation, standing.Seen, standing.Following, standing.Tries = generation, now, "", 0
 	}
-	// The very same was promoted before: what is new does not rise and decides nothing.
-	_, err = l.engine.registry.Catalog().Commit(ctx, mark)
+	same.Put = []tiers.Put{{Key: record.Key, Value: tiers.Encode(standing)}}
+	_, err = l.engine.registry.Catalog().Commit(ctx, same)
 	if errors.Is(err, oci.ErrConflict) {
-		return nil
+		return true, nil
 	}
-	return err
+	return pending, err
+}
+
+// underway says whether the promotion that was begun last is to be waited for: it has not
+// ended, or it erred a short while ago.
+func (e *Engine) underway(ctx context.Context, standing standingRecord) (bool, error) {
+	if standing.Following == "" {
+		return false, nil
+	}
+	o, err := e.open(ctx, standing.Following)
+	switch {
+	case errors.Is(err, oci.ErrPromotionUnknown):
+		return false, nil
+	case err != nil:
+		return false, err
+	case o.State == Errored:
+		return e.registry.Now().Before(o.FinishedAt.Add(followPause(standing.Tries))), nil
+	}
+	return !o.State.Terminal() && !o.waits(), nil
+}
+
+// followPause is how long a tier that follows waits after so many tries that erred. There is
+// no last try, as the news may be bad: a store that is gone for a week comes back too.
+func followPause(tries int) time.Duration {
+	pause := followFirstPause
+	for range tries - 1 {
+		if pause *= 2; pause >= followLastPause {
+			return followLastPause
+		}
+	}
+	return pause
 }
 
 // standsIn says whether an artifact is in a tier.

@@ -117,7 +117,7 @@ func (e *Engine) write(ctx context.Context, o *opened, change tiers.Change) erro
 // begin records a request and claims it, unless the very same is under way or was done:
 // then that one is returned. A former one that came to nothing is no obstacle.
 // extra is written with it, and compared.
-func (e *Engine) begin(ctx context.Context, actor string, r Request, p *plan, pol *inForce, extra tiers.Change) (o *opened, created bool, err error) {
+func (e *Engine) begin(ctx context.Context, actor string, r Request, p *plan, pol *inForce, extra func(id string) tiers.Change) (o *opened, created bool, err error) {
 	key := requestKey(r, p.basis.Root.Digest, pol.Digest(), p)
 	patience, err := r.patience()
 	if err != nil {
@@ -154,7 +154,7 @@ func (e *Engine) begin(ctx context.Context, actor string, r Request, p *plan, po
 		if o.Key = key; patience > 0 {
 			o.WaitLimit = o.CreatedAt.Add(patience)
 		}
-		id := o.ID
+		id, extra := o.ID, extra(o.ID)
 		e.claim(id) // before anybody can see it, recover too
 		err = e.write(ctx, o, tiers.Change{
 			If:  append([]tiers.Condition{tiers.Unchanged(pointer)}, extra.If...),

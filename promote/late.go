@@ -27,6 +27,10 @@ type standingRecord struct {
 	// Generation of the repository below and what was Seen there, in a tier that follows.
 	Generation int64 `json:"generation,omitempty"`
 	Seen       seen  `json:"seen,omitzero"`
+	// Following is the promotion that was begun last because something new was there, and
+	// Tries how many were for the same. Whatever decides about the artifact ends both.
+	Following string `json:"following,omitempty"`
+	Tries     int    `json:"tries,omitempty"`
 }
 
 func standingKey(tier, repository string, d digest.Digest) string {

@@ -40,11 +40,12 @@ func (e *Engine) Promote(ctx context.Context, actor string, request Request) (p 
 
 // Start records a request and carries it out in the background.
 func (e *Engine) Start(ctx context.Context, actor string, request Request) (p Promotion, created bool, err error) {
-	return e.start(ctx, actor, request, tiers.Change{})
+	return e.start(ctx, actor, request, func(string) tiers.Change { return tiers.Change{} })
 }
 
-// start is Start with what is compared and written together with the request.
-func (e *Engine) start(ctx context.Context, actor string, request Request, extra tiers.Change) (p Promotion, created bool, err error) {
+// start is Start with what is compared and written together with the request, given the id
+// of the promotion.
+func (e *Engine) start(ctx context.Context, actor string, request Request, extra func(id string) tiers.Change) (p Promotion, created bool, err error) {
 	source, err := e.check(&request, actor)
 	if err != nil {
 		return Promotion{}, false, err
