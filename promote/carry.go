@@ -96,6 +96,8 @@ func (p *planner) refuses(ctx context.Context, desc ocispec.Descriptor, level in
 		return "a runnable image does not rise as a referrer", nil, nil
 	case listing > maxListing:
 		return fmt.Sprintf("its type and annotations have %d bytes, at most %d rise", listing, maxListing), nil, nil
+	case p.follows && !p.signed.wholly(desc.Digest, m):
+		return "nothing rises by itself but what the policy's authorities signed", nil, nil
 	case p.policy != nil && !p.policy.Carry().Admits(m.ArtifactType, p.verified.wholly(desc.Digest, m)):
 		reason := fmt.Sprintf("the policy carries %s only", p.policy.Carry())
 		if len(p.verified[desc.Digest]) > 0 {

@@ -16,7 +16,8 @@ import (
 // Tiers that follow the evidence below.
 //
 // An artifact that stands in one is promoted again when anything is attached to it in the
-// tier below: what is new rises, and its standing is decided anew. One that was taken out of
+// tier below that an authority of the policy signed: that rises, and nothing else whatever
+// the policy carries, and its standing is decided anew. One that was taken out of
 // the tier stays out, whenever that was done: the commit compares that it stands.
 //
 // The record of its standing says what was seen there by the decision that was made last.
@@ -117,15 +118,21 @@ func (l *look) promoteAgain(ctx context.Context, record tiers.Record, standing s
 	if _, err := source.Resolve(ctx, request.Reference); err != nil {
 		return false, ignoreUnknown(err)
 	}
-	now, err := l.engine.see(ctx, source, request)
+	prepared, err := l.engine.prepare(ctx, followActor, &request)
 	if err != nil {
-		return false, err
+		return true, err
 	}
-	same := tiers.Change{If: []tiers.Condition{tiers.Unchanged(record)}}
-	p, created, err := l.engine.start(ctx, followActor, request, func(id string) tiers.Change {
+	fresh, err := l.engine.stated(ctx, prepared, request, standing.Stated)
+	if err != nil {
+		return true, err
+	}
+	if !fresh {
+		return l.passed(ctx, record, standing, generation, prepared)
+	}
+	p, created, err := l.engine.startPrepared(ctx, followActor, request, prepared, func(id string) tiers.Change {
 		next := standing
 		next.Following, next.Tries = id, standing.Tries+1
-		return tiers.Change{If: same.If, Put: []tiers.Put{{Key: record.Key, Value: tiers.Encode(next)}}}
+		return tiers.Change{If: []tiers.Condition{tiers.Unchanged(record)}, Put: []tiers.Put{{Key: record.Key, Value: tiers.Encode(next)}}}
 	})
 	switch {
 	case errors.Is(err, oci.ErrConflict): // another replica was first
@@ -138,16 +145,27 @@ func (l *look) promoteAgain(ctx context.Context, record tiers.Record, standing s
 		return true, nil
 	case !p.State.Terminal() && p.WaitUntil == nil: // somebody asked for the very same
 		standing.Following = p.ID
-		pending = true
-	default: // it was done before: what is new does not rise and decides nothing
-		standing.Generation, standing.Seen, standing.Following, standing.Tries = generation, now, "", 0
+		_, err := l.keep(ctx, record, standing)
+		return true, err
 	}
-	same.Put = []tiers.Put{{Key: record.Key, Value: tiers.Encode(standing)}}
-	_, err = l.engine.registry.Catalog().Commit(ctx, same)
+	// It was done before: what is new does not rise and decides nothing.
+	return l.passed(ctx, record, standing, generation, prepared)
+}
+
+// passed says in the record that what is there was seen and needs no decision.
+func (l *look) passed(ctx context.Context, record tiers.Record, standing standingRecord, generation int64, prepared *prepared) (pending bool, err error) {
+	standing.Generation, standing.Seen, standing.Following, standing.Tries = generation, prepared.seen, "", 0
+	standing.Stated, _ = statedBy(prepared.plan.evidence)
+	return l.keep(ctx, record, standing)
+}
+
+// keep writes the record. Where somebody else has meanwhile, that is looked at next.
+func (l *look) keep(ctx context.Context, record tiers.Record, standing standingRecord) (pending bool, err error) {
+	_, err = l.engine.registry.Catalog().Commit(ctx, tiers.Change{If: []tiers.Condition{tiers.Unchanged(record)}, Put: []tiers.Put{{Key: record.Key, Value: tiers.Encode(standing)}}})
 	if errors.Is(err, oci.ErrConflict) {
 		return true, nil
 	}
-	return pending, err
+	return false, err
 }
 
 // underway says whether the promotion that was begun last is to be waited for: it has not

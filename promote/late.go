@@ -27,6 +27,8 @@ type standingRecord struct {
 	// Generation of the repository below and what was Seen there, in a tier that follows.
 	Generation int64 `json:"generation,omitempty"`
 	Seen       seen  `json:"seen,omitzero"`
+	// Stated is what authorities had stated there, as a hash.
+	Stated string `json:"stated,omitempty"`
 	// Following is the promotion that was begun last because something new was there, and
 	// Tries how many were for the same. Whatever decides about the artifact ends both.
 	Following string `json:"following,omitempty"`
@@ -134,6 +136,7 @@ func (m *move) settle(ctx context.Context, change *tiers.Change) error {
 	next := standingRecord{Promotion: o.ID, Allowed: o.Verdict.Allowed, Since: now, Refused: refusedBy(*o.Verdict)}
 	if m.target.Tier.FollowEvidence {
 		next.Generation, next.Seen = m.plan.basis.Generation.Revision, m.seen
+		next.Stated, _ = statedBy(m.plan.evidence)
 	}
 	if !next.Allowed {
 		if stands, err := m.stands(ctx); err != nil || !stands {

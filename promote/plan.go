@@ -82,7 +82,9 @@ type planner struct {
 	source *tiers.Repository
 	policy *policy.Policy // nil: everything is carried, nothing verified
 	plan   *plan
-	seen   map[digest.Digest]int // depth of what was visited
+	// follows says that nobody asked: nothing is carried but what authorities signed.
+	follows bool
+	seen    map[digest.Digest]int // depth of what was visited
 	// verified are attestations that an authority signed, or a functionary of a layout;
 	// signed those of an authority alone.
 	verified, signed signedLayers
@@ -96,13 +98,14 @@ func (e *Engine) planner(source *tiers.Repository, basis tiers.Basis, pol *polic
 		verified: signedLayers{}, signed: signedLayers{}, rises: map[digest.Digest]bool{}, relied: map[string]bool{}}
 }
 
-// planFor makes the plan for what reference names now.
-func (e *Engine) planFor(ctx context.Context, source *tiers.Repository, reference string, pol *policy.Policy) (*plan, error) {
-	basis, err := source.Basis(ctx, reference)
+// planFor makes the plan for what the request names now.
+func (e *Engine) planFor(ctx context.Context, source *tiers.Repository, r Request, pol *policy.Policy) (*plan, error) {
+	basis, err := source.Basis(ctx, r.Reference)
 	if err != nil {
 		return nil, err
 	}
 	p := e.planner(source, basis, pol)
+	p.follows = r.follows
 	if err := p.root(ctx, basis.Root); err != nil {
 		return nil, fmt.Errorf("plan %s@%s: %w", source.FullName(), basis.Root.Digest, err)
 	}
