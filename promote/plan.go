@@ -90,12 +90,16 @@ type planner struct {
 	verified, signed signedLayers
 	rises            map[digest.Digest]bool // referrers that do
 	relied           map[string]bool        // keys of the records in plan.relied
-	unlisted         int                    // referrers that stay behind and are not in plan.left
+	// json says of layers whether they are, and no archive, as far as it was asked;
+	// jsonBytes is how much that nobody verified was read for it.
+	json      map[digest.Digest]bool
+	jsonBytes int64
+	unlisted  int // referrers that stay behind and are not in plan.left
 }
 
 func (e *Engine) planner(source *tiers.Repository, basis tiers.Basis, pol *policy.Policy) *planner {
 	return &planner{engine: e, source: source, policy: pol, plan: &plan{basis: basis, signed: map[digest.Digest]bool{}}, seen: map[digest.Digest]int{},
-		verified: signedLayers{}, signed: signedLayers{}, rises: map[digest.Digest]bool{}, relied: map[string]bool{}}
+		verified: signedLayers{}, signed: signedLayers{}, rises: map[digest.Digest]bool{}, json: map[digest.Digest]bool{}, relied: map[string]bool{}}
 }
 
 // planFor makes the plan for what the request names now.
