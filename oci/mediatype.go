@@ -71,11 +71,11 @@ func IsEvidence(artifactType string) bool {
 }
 
 // IsAttestationLayer says whether a layer of a media type holds a signature, an
-// attestation or an SBOM as cosign and BuildKit store them: no runtime unpacks it into a
-// file system.
+// attestation or an SBOM as cosign and BuildKit store them, in JSON. Whoever pushed it chose
+// the type: what is in it may be anything.
 func IsAttestationLayer(mediaType string) bool {
 	switch mediaType {
-	case MediaTypeInToto, MediaTypeInTotoLink, MediaTypeDSSE, mediaTypeSimpleSigning, "text/spdx", "text/spdx+json", "application/vnd.cyclonedx+json", "application/vnd.cyclonedx+xml":
+	case MediaTypeInToto, MediaTypeInTotoLink, MediaTypeDSSE, mediaTypeSimpleSigning, "text/spdx+json", "application/vnd.cyclonedx+json":
 		return true
 	}
 	return strings.HasPrefix(mediaType, "application/vnd.dev.sigstore.bundle")

@@ -65,6 +65,9 @@ func (p *planner) attached(ctx context.Context, subject, desc ocispec.Descriptor
 	}
 	p.add(desc, m, 0)
 	p.rises[desc.Digest] = true
+	if p.signed.wholly(desc.Digest, m) {
+		p.plan.signed[desc.Digest] = true
+	}
 	p.tag(subject, desc, tag)
 	desc.MediaType = m.MediaType
 	return p.referrers(ctx, desc, level+1)
@@ -87,14 +90,23 @@ func (p *planner) refuses(ctx context.Context, desc ocispec.Descriptor, level in
 	if err != nil {
 		return fmt.Sprintf("cannot be read: %v", err), nil, nil
 	}
+	if runs, err := p.runnable(ctx, desc.Digest, m); err != nil {
+		return "", nil, err
+	} else if runs {
+		return "a runnable image does not rise as a referrer: it has an image configuration and a layer that is no attestation in JSON", nil, nil
+	}
 	listing := len(m.ArtifactType) + len(tiers.Encode(m.Annotations))
 	switch {
-	case runnable(m):
-		return "a runnable image does not rise as a referrer", nil, nil
 	case listing > maxListing:
 		return fmt.Sprintf("its type and annotations have %d bytes, at most %d rise", listing, maxListing), nil, nil
-	case p.policy != nil && !p.policy.Carry().Admits(m.ArtifactType, p.verified[desc.Digest]):
-		return fmt.Sprintf("the policy carries %s only", p.policy.Carry()), nil, nil
+	case p.follows && !p.signed.wholly(desc.Digest, m):
+		return "nothing rises by itself but what the policy's authorities signed", nil, nil
+	case p.policy != nil && !p.policy.Carry().Admits(m.ArtifactType, p.verified.wholly(desc.Digest, m)):
+		reason := fmt.Sprintf("the policy carries %s only", p.policy.Carry())
+		if len(p.verified[desc.Digest]) > 0 {
+			reason += ", and it holds more than verified attestations"
+		}
+		return reason, nil, nil
 	}
 	return "", m, nil
 }
@@ -126,22 +138,4 @@ func shortened(s string) string {
 		return s
 	}
 	return strings.ToValidUTF8(s[:most], "") + "…"
-}
-
-// runnable says whether a container runtime would run the manifest as an image: it has an
-// image configuration and a layer that is more than an attestation or signature. It goes
-// by what is in the manifest, whatever artifact type that claims.
-func runnable(m *oci.Manifest) bool {
-	if oci.IsIndex(m.MediaType) {
-		return true
-	}
-	if m.Config == nil || m.Config.MediaType != ocispec.MediaTypeImageConfig && m.Config.MediaType != oci.MediaTypeDockerConfig {
-		return false
-	}
-	for _, layer := range m.Layers {
-		if !oci.IsAttestationLayer(layer.MediaType) {
-			return true
-		}
-	}
-	return len(m.Layers) == 0
 }

@@ -177,8 +177,8 @@ func TestClosureKinds(t *testing.T) {
 func TestCosignTags(t *testing.T) {
 	g := newGate(t, nil)
 	image := g.image("1.0", "one", nil)
-	envelope := g.envelope(image, provenanceType)
-	first := g.att(image, envelope)
+	provenance := g.envelope(image, provenanceType)
+	first := g.att(image, provenance)
 	// A signature that is tagged and a referrer; both lead to it above.
 	signature := g.artifact(cosignTag(image.Digest, ".sig"), signatureType, "signature", &image)
 	ofAtt := g.artifact(cosignTag(first.Digest, ".sig"), signatureType, "of the attestation", nil)
@@ -192,7 +192,7 @@ func TestCosignTags(t *testing.T) {
 	g.absent("stable", fallback.Digest, cosignTag(image.Digest, ""))
 
 	// More evidence under the same tag moves the tag above, in a promotion of its own.
-	second := g.att(image, envelope, g.envelope(image, testType))
+	second := g.att(image, provenance, g.envelope(image, testType))
 	q := g.promoteOK(request("1.0", "stable"))
 	if q.ID == p.ID {
 		t.Error("new evidence made no new promotion")

@@ -42,6 +42,8 @@ type journal struct {
 	Code string `json:"code,omitempty"`
 	// WaitLimit is until when it may wait for approvals; zero: not at all.
 	WaitLimit time.Time `json:"waitLimit,omitzero"`
+	// Follows says that nobody asked for it: it is the work of a tier that follows.
+	Follows bool `json:"follows,omitempty"`
 }
 
 // opened is a journal as it was read.
@@ -115,7 +117,7 @@ func (e *Engine) write(ctx context.Context, o *opened, change tiers.Change) erro
 // begin records a request and claims it, unless the very same is under way or was done:
 // then that one is returned. A former one that came to nothing is no obstacle.
 // extra is written with it, and compared.
-func (e *Engine) begin(ctx context.Context, actor string, r Request, p *plan, pol *inForce, extra tiers.Change) (o *opened, created bool, err error) {
+func (e *Engine) begin(ctx context.Context, actor string, r Request, p *plan, pol *inForce, extra func(id string) tiers.Change) (o *opened, created bool, err error) {
 	key := requestKey(r, p.basis.Root.Digest, pol.Digest(), p)
 	patience, err := r.patience()
 	if err != nil {
@@ -152,7 +154,7 @@ func (e *Engine) begin(ctx context.Context, actor string, r Request, p *plan, po
 		if o.Key = key; patience > 0 {
 			o.WaitLimit = o.CreatedAt.Add(patience)
 		}
-		id := o.ID
+		id, extra := o.ID, extra(o.ID)
 		e.claim(id) // before anybody can see it, recover too
 		err = e.write(ctx, o, tiers.Change{
 			If:  append([]tiers.Condition{tiers.Unchanged(pointer)}, extra.If...),
@@ -170,7 +172,7 @@ func (e *Engine) begin(ctx context.Context, actor string, r Request, p *plan, po
 // newJournal makes the journal of a promotion that nobody has asked for before.
 func (e *Engine) newJournal(actor string, r Request, root digest.Digest) *opened {
 	id := e.registry.NewID()
-	return &opened{record: tiers.Record{Key: prefixPromotion + id}, journal: journal{Owner: e.owner, Promotion: Promotion{
+	return &opened{record: tiers.Record{Key: prefixPromotion + id}, journal: journal{Owner: e.owner, Follows: r.follows, Promotion: Promotion{
 		ID: id, State: Pending, Repository: r.Repository, Reference: r.Reference, Digest: root,
 		From: r.From, To: r.To, Tags: r.Tags, RequestedBy: actor, Reason: r.Reason, CreatedAt: e.registry.Now(),
 	}}}

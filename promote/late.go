@@ -2,13 +2,11 @@ package promote
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 
-	"sluice.dev/sluice/oci"
 	"sluice.dev/sluice/promote/policy"
 	"sluice.dev/sluice/tiers"
 )
@@ -29,6 +27,12 @@ type standingRecord struct {
 	// Generation of the repository below and what was Seen there, in a tier that follows.
 	Generation int64 `json:"generation,omitempty"`
 	Seen       seen  `json:"seen,omitzero"`
+	// Stated is what authorities had stated there, as a hash.
+	Stated string `json:"stated,omitempty"`
+	// Following is the promotion that was begun last because something new was there, and
+	// Tries how many were for the same. Whatever decides about the artifact ends both.
+	Following string `json:"following,omitempty"`
+	Tries     int    `json:"tries,omitempty"`
 }
 
 func standingKey(tier, repository string, d digest.Digest) string {
@@ -56,9 +60,10 @@ func (m *move) refuse(ctx context.Context) error {
 	return m.engine.end(ctx, m.o, Failed, tiers.Event{Type: tiers.EventRefused}, change)
 }
 
-// late lists the evidence that an authority of the policy signed and that is missing above,
-// if the artifact stands there. It is among what the plan lets rise: no index and no
-// runnable image is ever in it.
+// late lists the evidence that authorities of the policy signed and that is missing above,
+// if the artifact stands there. It is among what the plan lets rise, and holds verified
+// attestations and nothing else: no index, no runnable image and nothing that was put
+// beside a copy of an attestation is ever in it.
 func (m *move) late(ctx context.Context) ([]node, error) {
 	if !m.policy.Matches(m.o.Repository) {
 		return nil, nil
@@ -66,17 +71,40 @@ func (m *move) late(ctx context.Context) ([]node, error) {
 	if stands, err := m.stands(ctx); err != nil || !stands {
 		return nil, err
 	}
-	signed := map[digest.Digest]bool{}
-	for _, ev := range m.plan.evidence {
-		if ev.Verified() {
-			signed[ev.Manifest] = true
-		}
-	}
 	evidence := *m.plan
-	evidence.nodes = slices.DeleteFunc(slices.Clone(m.plan.nodes), func(n node) bool { return !signed[n.desc.Digest] || oci.IsIndex(n.desc.MediaType) })
-	evidence.tags = slices.DeleteFunc(slices.Clone(m.plan.tags), func(t cosignTag) bool { return !signed[t.desc.Digest] })
+	evidence.nodes = slices.DeleteFunc(slices.Clone(m.plan.nodes), func(n node) bool { return !m.plan.signed[n.desc.Digest] })
+	evidence.tags = slices.DeleteFunc(slices.Clone(m.plan.tags), func(t cosignTag) bool { return !m.plan.signed[t.desc.Digest] })
+	m.dressed()
 	m.plan = &evidence
+	if err := m.cosignTags(ctx); err != nil {
+		return nil, err
+	}
+	m.plan.untagged()
 	return m.fresh(ctx)
+}
+
+// dressed lists as left what does not rise late although an authority signed a part of it.
+func (m *move) dressed() {
+	told := map[digest.Digest]bool{}
+	rises := map[digest.Digest]bool{} // all of the plan, but for what was left behind anyway
+	for _, n := range m.plan.nodes {
+		rises[n.desc.Digest] = true
+	}
+	for _, ev := range m.plan.evidence {
+		d := ev.Manifest
+		if !ev.Verified() || m.plan.signed[d] || told[d] || !rises[d] {
+			continue
+		}
+		told[d] = true
+		m.leave(Left{Digest: d, Subject: ev.Subject, Reason: "it holds more than attestations of the policy's authorities, and the policy says no"})
+	}
+}
+
+// leave lists what the plan would have let rise, as far as there is room.
+func (m *move) leave(left Left) {
+	if len(m.o.Left) < maxLeft {
+		m.o.Left = append(slices.Clone(m.o.Left), left)
+	}
 }
 
 // rise brings evidence alone: no summary, and none of the tags that were asked for.
@@ -108,6 +136,7 @@ func (m *move) settle(ctx context.Context, change *tiers.Change) error {
 	next := standingRecord{Promotion: o.ID, Allowed: o.Verdict.Allowed, Since: now, Refused: refusedBy(*o.Verdict)}
 	if m.target.Tier.FollowEvidence {
 		next.Generation, next.Seen = m.plan.basis.Generation.Revision, m.seen
+		next.Stated, _ = statedBy(m.plan.evidence)
 	}
 	if !next.Allowed {
 		if stands, err := m.stands(ctx); err != nil || !stands {
@@ -153,11 +182,7 @@ func (m *move) compare(record tiers.Record, next *standingRecord) error {
 }
 
 func (m *move) stands(ctx context.Context) (bool, error) {
-	_, err := m.target.Resolve(ctx, m.o.Digest.String())
-	if errors.Is(err, oci.ErrManifestUnknown) {
-		return false, nil
-	}
-	return err == nil, err
+	return m.engine.standsIn(ctx, m.o.To, m.o.Repository, m.o.Digest)
 }
 
 // refusedBy names the enforced rules that say no.

@@ -72,6 +72,9 @@ type RecordTag struct {
 
 // bring copies what is missing above, hidden, and the summary with it.
 func (m *move) bring(ctx context.Context) error {
+	if err := m.cosignTags(ctx); err != nil {
+		return err
+	}
 	fresh, err := m.fresh(ctx)
 	if err != nil {
 		return err
@@ -231,6 +234,9 @@ func (m *move) change(ctx context.Context) (tiers.Change, error) {
 		change.If = append(change.If, tiers.Unchanged(record))
 	}
 	change.If = append(change.If, m.source.HasManifest(m.o.Digest))
+	if m.o.Follows {
+		change.If = append(change.If, m.target.HasManifest(m.o.Digest))
+	}
 	if m.plan.basis.Tag.Key != "" {
 		change.If = append(change.If, tiers.Unchanged(m.plan.basis.Tag))
 	}
@@ -248,28 +254,33 @@ func (m *move) change(ctx context.Context) (tiers.Change, error) {
 
 // tags sets the tags that were asked for, and cosign's tags of what rises.
 func (m *move) tags(ctx context.Context, change *tiers.Change) error {
-	set := func(tag string, desc ocispec.Descriptor, moves bool) error {
-		previous, err := m.arrival.SetTag(ctx, change, tag, desc)
+	for _, tag := range m.request.Tags {
+		desc := m.plan.basis.Root
+		previous, err := m.setTag(ctx, change, tag, desc)
 		if err != nil {
 			return err
 		}
-		if previous != "" && previous != desc.Digest && !moves {
+		if previous != "" && previous != desc.Digest && !m.target.Tier.Moves(tag) {
 			return fmt.Errorf("%w: %s:%s is %s", oci.ErrTagImmutable, m.target.FullName(), tag, previous)
-		}
-		m.record.Tags = append(m.record.Tags, RecordTag{Tag: tag, Digest: desc.Digest})
-		return nil
-	}
-	for _, tag := range m.request.Tags {
-		if err := set(tag, m.plan.basis.Root, m.target.Tier.Moves(tag)); err != nil {
-			return err
 		}
 	}
 	for _, t := range m.plan.tags {
-		if err := set(t.tag, t.desc, true); err != nil {
+		previous, err := m.setTag(ctx, change, t.tag, t.desc)
+		if err != nil {
 			return err
+		}
+		if previous != t.replaces && previous != t.desc.Digest { // it may move from there no more
+			return fmt.Errorf("%w: tag %s was moved above", errBasis, t.tag)
 		}
 	}
 	return nil
+}
+
+func (m *move) setTag(ctx context.Context, change *tiers.Change, tag string, desc ocispec.Descriptor) (previous digest.Digest, err error) {
+	if previous, err = m.arrival.SetTag(ctx, change, tag, desc); err == nil {
+		m.record.Tags = append(m.record.Tags, RecordTag{Tag: tag, Digest: desc.Digest})
+	}
+	return previous, err
 }
 
 // keepRecord stores the record of all that moved and makes the write that keeps it.

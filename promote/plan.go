@@ -36,8 +36,9 @@ type node struct {
 
 // cosignTag is one of cosign's tags, which rises with the manifest it points at.
 type cosignTag struct {
-	tag  string
-	desc ocispec.Descriptor
+	tag      string
+	desc     ocispec.Descriptor
+	replaces digest.Digest // what the tag names above; empty where there is none
 }
 
 // plan is the closure of an artifact in the tier it rises from, and what a decision about
@@ -49,6 +50,7 @@ type plan struct {
 	left      []Left
 	platforms []policy.Platform
 	evidence  []attest.Evidence
+	signed    map[digest.Digest]bool         // referrers that hold attestations of authorities and nothing else
 	standing  map[policy.Dependency][]string // of what builds used, where the policy asks
 	// relied are the records that change when evidence goes: the generations of its
 	// subjects and cosign's tags.
@@ -80,26 +82,34 @@ type planner struct {
 	source *tiers.Repository
 	policy *policy.Policy // nil: everything is carried, nothing verified
 	plan   *plan
-	seen   map[digest.Digest]int // depth of what was visited
-	// verified are the manifests that hold evidence which an authority signed.
-	verified map[digest.Digest]bool
-	rises    map[digest.Digest]bool // referrers that do
-	relied   map[string]bool        // keys of the records in plan.relied
-	unlisted int                    // referrers that stay behind and are not in plan.left
+	// follows says that nobody asked: nothing is carried but what authorities signed.
+	follows bool
+	seen    map[digest.Digest]int // depth of what was visited
+	// verified are attestations that an authority signed, or a functionary of a layout;
+	// signed those of an authority alone.
+	verified, signed signedLayers
+	rises            map[digest.Digest]bool // referrers that do
+	relied           map[string]bool        // keys of the records in plan.relied
+	// json says of layers whether they are, and no archive, as far as it was asked;
+	// jsonBytes is how much that nobody verified was read for it.
+	json      map[digest.Digest]bool
+	jsonBytes int64
+	unlisted  int // referrers that stay behind and are not in plan.left
 }
 
 func (e *Engine) planner(source *tiers.Repository, basis tiers.Basis, pol *policy.Policy) *planner {
-	return &planner{engine: e, source: source, policy: pol, plan: &plan{basis: basis}, seen: map[digest.Digest]int{},
-		verified: map[digest.Digest]bool{}, rises: map[digest.Digest]bool{}, relied: map[string]bool{}}
+	return &planner{engine: e, source: source, policy: pol, plan: &plan{basis: basis, signed: map[digest.Digest]bool{}}, seen: map[digest.Digest]int{},
+		verified: signedLayers{}, signed: signedLayers{}, rises: map[digest.Digest]bool{}, json: map[digest.Digest]bool{}, relied: map[string]bool{}}
 }
 
-// planFor makes the plan for what reference names now.
-func (e *Engine) planFor(ctx context.Context, source *tiers.Repository, reference string, pol *policy.Policy) (*plan, error) {
-	basis, err := source.Basis(ctx, reference)
+// planFor makes the plan for what the request names now.
+func (e *Engine) planFor(ctx context.Context, source *tiers.Repository, r Request, pol *policy.Policy) (*plan, error) {
+	basis, err := source.Basis(ctx, r.Reference)
 	if err != nil {
 		return nil, err
 	}
 	p := e.planner(source, basis, pol)
+	p.follows = r.follows
 	if err := p.root(ctx, basis.Root); err != nil {
 		return nil, fmt.Errorf("plan %s@%s: %w", source.FullName(), basis.Root.Digest, err)
 	}
@@ -189,7 +199,10 @@ func (p *planner) findEvidence(ctx context.Context, subject digest.Digest) error
 	for _, ev := range evidence {
 		// A link that a functionary of a layout signed is evidence that the policy uses.
 		if ev.Verified() || len(ev.Functionaries) > 0 {
-			p.verified[ev.Manifest] = true
+			p.verified.add(ev)
+		}
+		if ev.Verified() {
+			p.signed.add(ev)
 		}
 	}
 	p.plan.evidence = append(p.plan.evidence, evidence...)

@@ -40,44 +40,54 @@ func (e *Engine) Promote(ctx context.Context, actor string, request Request) (p 
 
 // Start records a request and carries it out in the background.
 func (e *Engine) Start(ctx context.Context, actor string, request Request) (p Promotion, created bool, err error) {
-	return e.start(ctx, actor, request, tiers.Change{})
+	return e.start(ctx, actor, request, func(string) tiers.Change { return tiers.Change{} })
 }
 
-// start is Start with what is compared and written together with the request.
-func (e *Engine) start(ctx context.Context, actor string, request Request, extra tiers.Change) (p Promotion, created bool, err error) {
-	source, err := e.check(&request, actor)
+// start is Start with what is compared and written together with the request, given the id
+// of the promotion.
+func (e *Engine) start(ctx context.Context, actor string, request Request, extra func(id string) tiers.Change) (p Promotion, created bool, err error) {
+	prepared, err := e.prepare(ctx, actor, &request)
 	if err != nil {
 		return Promotion{}, false, err
 	}
-	if err := e.roomToWait(ctx, request); err != nil {
-		return Promotion{}, false, err
+	return e.startPrepared(ctx, actor, request, prepared, extra)
+}
+
+// prepare completes a request, refuses one that cannot be carried out, and plans it.
+func (e *Engine) prepare(ctx context.Context, actor string, request *Request) (*prepared, error) {
+	source, err := e.check(request, actor)
+	if err != nil {
+		return nil, err
+	}
+	if err := e.roomToWait(ctx, *request); err != nil {
+		return nil, err
 	}
 	pol, err := e.policyOf(ctx, request.To)
 	if err != nil {
-		return Promotion{}, false, err
+		return nil, err
 	}
 	prepared := &prepared{policy: pol, at: e.registry.Now()}
-	var plan *plan
 	err = e.guarded(ctx, func() (err error) {
-		if prepared.seen, err = e.see(ctx, source, request); err != nil {
+		if prepared.seen, err = e.see(ctx, source, *request); err != nil {
 			return err
 		}
-		plan, err = e.planFor(ctx, source, request.Reference, pol.Policy)
+		prepared.plan, err = e.planFor(ctx, source, *request, pol.Policy)
 		return err
 	})
 	if err != nil {
-		return Promotion{}, false, err
+		return nil, err
 	}
-	if err := e.checkTags(ctx, request, plan); err != nil {
-		return Promotion{}, false, err
-	}
-	o, created, err := e.begin(ctx, actor, request, plan, pol, extra)
+	return prepared, e.checkTags(ctx, *request, prepared.plan)
+}
+
+func (e *Engine) startPrepared(ctx context.Context, actor string, request Request, prepared *prepared, extra func(id string) tiers.Change) (p Promotion, created bool, err error) {
+	o, created, err := e.begin(ctx, actor, request, prepared.plan, prepared.policy, extra)
 	if err != nil {
 		return Promotion{}, false, err
 	}
 	p = o.Promotion // the work changes o from here on
 	if created {
-		prepared.plan, o.prepared = plan, prepared
+		o.prepared = prepared
 		e.launch(o)
 	}
 	return p, created, nil
@@ -95,7 +105,7 @@ func (e *Engine) Evaluate(ctx context.Context, actor string, request Request) (p
 	}
 	var verdict policy.Verdict
 	err = e.guarded(ctx, func() error {
-		plan, err := e.planFor(ctx, source, request.Reference, pol.Policy)
+		plan, err := e.planFor(ctx, source, request, pol.Policy)
 		if err == nil {
 			verdict, err = e.decide(ctx, request, plan, pol)
 		}

@@ -21,6 +21,8 @@ type Request struct {
 	// Go duration of at most 720h. WaitFor alone says the same. Default 168h.
 	Wait    bool   `json:"wait,omitempty"`
 	WaitFor string `json:"waitFor,omitempty"`
+
+	follows bool // nobody asked: it is the work of a tier that follows
 }
 
 // State is how far a promotion has come.

@@ -190,7 +190,7 @@ func (e *Engine) attempt(ctx context.Context, o *opened) error {
 	if err := e.write(ctx, o, tiers.Change{}); err != nil {
 		return err
 	}
-	m := &move{engine: e, o: o, request: Request{Repository: o.Repository, Reference: o.Reference, From: o.From, To: o.To, Tags: o.Tags, Reason: o.Reason}}
+	m := &move{engine: e, o: o, request: Request{Repository: o.Repository, Reference: o.Reference, From: o.From, To: o.To, Tags: o.Tags, Reason: o.Reason, follows: o.Follows}}
 	var err error
 	if m.source, err = e.check(&m.request, o.RequestedBy); err != nil {
 		return err
@@ -199,6 +199,9 @@ func (e *Engine) attempt(ctx context.Context, o *opened) error {
 		return err
 	}
 	if err := m.prepare(ctx); err != nil {
+		return err
+	}
+	if err := m.checkFollows(ctx); err != nil {
 		return err
 	}
 	if got := m.plan.basis.Root.Digest; got != o.Digest {
@@ -253,7 +256,7 @@ func (m *move) prepare(ctx context.Context) (err error) {
 	if m.policy, err = m.engine.policyOf(ctx, m.o.To); err != nil {
 		return err
 	}
-	m.plan, err = m.engine.planFor(ctx, m.source, m.o.Reference, m.policy.Policy)
+	m.plan, err = m.engine.planFor(ctx, m.source, m.request, m.policy.Policy)
 	return err
 }
 

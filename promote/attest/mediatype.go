@@ -27,6 +27,12 @@ const (
 // isBundle goes by the family, so that an unknown version is reported, not passed over.
 func isBundle(mediaType string) bool { return strings.HasPrefix(mediaType, bundlePrefix) }
 
+// Holds says whether a layer of a media type may hold an attestation that somebody signed.
+func Holds(mediaType string) bool {
+	format := formatOf(mediaType)
+	return format != "" && format != FormatUnsigned || notaryFormat(mediaType) != ""
+}
+
 // formatOf is how the content of a layer is wrapped; empty where it is no attestation.
 func formatOf(mediaType string) Format {
 	switch {
