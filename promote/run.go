@@ -125,6 +125,9 @@ func (e *Engine) carryOut(ctx context.Context, o *opened) error {
 	if o.WaitUntil != nil && errors.Is(failure, oci.ErrUnavailable) {
 		return failure // it has waited for days: the next look takes it up
 	}
+	if o.WaitUntil != nil && errors.Is(failure, errBasis) && e.registry.Now().Before(o.WaitLimit) {
+		return e.parkAgain(ctx, o)
+	}
 	return e.error(ctx, o, failure)
 }
 

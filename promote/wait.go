@@ -123,6 +123,21 @@ func (m *move) park(ctx context.Context) error {
 	return nil
 }
 
+// parkAgain has a promotion wait that waited before, and that could not be decided because
+// what it rests on does not come to rest: whoever may push below must not end what others
+// have approved. Its record says that nothing was seen, so the next look takes it up.
+func (e *Engine) parkAgain(ctx context.Context, o *opened) error {
+	if err := e.clear(ctx, o); err != nil {
+		return err
+	}
+	o.State, o.Owner, o.Verdict, o.Moved, o.Left, o.Summary, o.Standing = Pending, "", nil, Moved{}, nil, "", nil
+	w := waiting{From: o.From, To: o.To, Reference: o.Reference, Digest: o.Digest, Until: o.WaitLimit}
+	return e.write(ctx, o, tiers.Change{
+		Delete: []string{prefixOpen + o.ID},
+		Put:    []tiers.Put{{Key: waitingPrefix(o.Repository) + o.ID, Value: tiers.Encode(w)}},
+	})
+}
+
 // keyed has whoever asks for what this promotion rests on now find it, however it was
 // found before.
 func (m *move) keyed() tiers.Put {
