@@ -148,6 +148,9 @@ func (e *Engine) begin(ctx context.Context, actor string, r Request, p *plan, po
 				}
 			}
 		}
+		if err := e.roomToWait(ctx, actor, r); err != nil { // what is there already needs none
+			return err
+		}
 		o = e.newJournal(actor, r, p.basis.Root.Digest)
 		if o.Key = key; patience > 0 {
 			o.WaitLimit = o.CreatedAt.Add(patience)

@@ -49,9 +49,6 @@ func (e *Engine) start(ctx context.Context, actor string, request Request, extra
 	if err != nil {
 		return Promotion{}, false, err
 	}
-	if err := e.roomToWait(ctx, request); err != nil {
-		return Promotion{}, false, err
-	}
 	pol, err := e.policyOf(ctx, request.To)
 	if err != nil {
 		return Promotion{}, false, err

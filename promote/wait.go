@@ -66,7 +66,7 @@ func waitingPrefix(repository string) string { return prefixWaiting + repository
 
 // roomToWait refuses a request that wants to wait where too many do. Requests that come at
 // once may pass the bound by a few.
-func (e *Engine) roomToWait(ctx context.Context, r Request) error {
+func (e *Engine) roomToWait(ctx context.Context, _ string, r Request) error {
 	patience, err := r.patience()
 	if err != nil || patience == 0 {
 		return err
