@@ -41,6 +41,9 @@ type Config struct {
 	// start was cut off and is taken up at once. Replicas wait until an owner's sign of
 	// life has expired.
 	Alone bool
+	// MayPromote says whether somebody may still have an artifact rise. It is asked when what
+	// has waited is taken up: rights end meanwhile. nil: everybody may.
+	MayPromote func(user, from, to, repository string) bool
 	// Slots is how many promotions are carried out at once; further ones wait. 0: 4.
 	Slots int
 }
@@ -56,6 +59,7 @@ type Engine struct {
 	policies *lru.Cache[digest.Digest, *policy.Policy]
 	verifier *attest.Verifier
 	slots    chan struct{}
+	may      func(user, from, to, repository string) bool
 
 	// Work goes on when the request that asked for it ends, until Close.
 	ctx    context.Context
@@ -102,7 +106,7 @@ func New(config Config) (*Engine, error) {
 	}
 	e := &Engine{
 		registry: config.Registry, url: strings.TrimSuffix(config.URL, "/"), log: config.Log, alone: config.Alone,
-		owner: config.Registry.NewID(), policies: cache, verifier: attest.NewVerifier(0), slots: make(chan struct{}, config.Slots), running: map[string]*running{}, followed: map[string]string{}, quiet: quiet,
+		owner: config.Registry.NewID(), policies: cache, verifier: attest.NewVerifier(0), slots: make(chan struct{}, config.Slots), may: config.MayPromote, running: map[string]*running{}, followed: map[string]string{}, quiet: quiet,
 	}
 	if e.signers, err = loadSigners(config); err != nil {
 		return nil, err

@@ -150,6 +150,9 @@ func (e *Engine) begin(ctx context.Context, actor string, r Request, p *plan, po
 				}
 			}
 		}
+		if err := e.roomToWait(ctx, actor, r); err != nil { // what is there already needs none
+			return err
+		}
 		o = e.newJournal(actor, r, p.basis.Root.Digest)
 		if o.Key = key; patience > 0 {
 			o.WaitLimit = o.CreatedAt.Add(patience)
@@ -197,12 +200,16 @@ func (e *Engine) stillStands(ctx context.Context, o *opened) (bool, error) {
 	return true, nil
 }
 
-// end writes a terminal state with its event. An error leaves o as it was: the promotion
+// end writes a terminal state with its event, which is the requester's doing unless it says
+// whose. An error leaves o as it was: the promotion
 // is not known to have ended.
 func (e *Engine) end(ctx context.Context, o *opened, state State, event tiers.Event, change tiers.Change) error {
 	before, now := o.journal, e.registry.Now()
 	o.State, o.FinishedAt, o.Owner = state, &now, ""
-	event.Actor, event.Tier, event.Repository, event.From = o.RequestedBy, o.To, o.Repository, o.From
+	if event.Actor == "" {
+		event.Actor = o.RequestedBy
+	}
+	event.Tier, event.Repository, event.From = o.To, o.Repository, o.From
 	event.Digest, event.Cause, event.Tags = o.Digest, o.ID, o.Tags
 	if o.Verdict != nil {
 		event.Policy = o.Verdict.Policy.Name + "@" + o.Verdict.Policy.Digest.String()

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -199,6 +201,11 @@ func (m *move) commit(ctx context.Context, state State) error {
 	if err := m.settle(ctx, &change); err != nil {
 		return err
 	}
+	if state == Succeeded {
+		if err := m.stillAllowed(ctx); err != nil {
+			return err
+		}
+	}
 	event := tiers.Event{Type: tiers.EventRefused}
 	if state == Succeeded {
 		event.Type = tiers.EventPromoted
@@ -225,6 +232,31 @@ func (m *move) commit(ctx context.Context, state State) error {
 	default:
 		return fmt.Errorf("%w: %w", errBasis, err)
 	}
+}
+
+// moment is how long after it was decided a promotion may become visible without being
+// looked at again. What it takes to bring something small is less.
+const moment = time.Second
+
+// stillAllowed decides again, over the same plan and at the time of the commit, what took a
+// while to bring: a freeze may have begun since, an exception or a key run out. Where the
+// policy says no now, nothing becomes visible, and the next attempt says so.
+func (m *move) stillAllowed(ctx context.Context) error {
+	e, now := m.engine, m.engine.registry.Now()
+	if now.Sub(m.plan.at) < moment {
+		return nil
+	}
+	late := *m.plan
+	late.evidence = m.plan.evidenceAt(e.verifier.Verify, m.policy.Authorities(), now)
+	verdict, err := e.decide(ctx, m.request, &late, m.policy)
+	if err != nil {
+		return err
+	}
+	if !verdict.Allowed {
+		return fmt.Errorf("%w: the policy allowed it at %s and no longer does: %s", errBasis,
+			m.o.Verdict.EvaluatedAt.Format(time.RFC3339), strings.Join(refusedBy(verdict), ", "))
+	}
+	return nil
 }
 
 // change is the transaction of the commit, but for the journal and the event.

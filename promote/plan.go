@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -49,12 +50,33 @@ type plan struct {
 	tags      []cosignTag
 	left      []Left
 	platforms []policy.Platform
-	evidence  []attest.Evidence
+	evidence  []attest.Evidence // what unsigned statements say, then what attached is worth
+	unsigned  int               // how many of them unsigned statements made
+	attached  []attached
+	at        time.Time                      // before anything was verified
 	signed    map[digest.Digest]bool         // referrers that hold attestations of authorities and nothing else
 	standing  map[policy.Dependency][]string // of what builds used, where the policy asks
 	// relied are the records that change when evidence goes: the generations of its
 	// subjects and cosign's tags.
 	relied []tiers.Record
+}
+
+// attached is what was found attached to a manifest. It is kept because what it is worth
+// hangs on the time: keys and certificates run out.
+type attached struct {
+	subject digest.Digest
+	found   []attest.Attachment
+}
+
+// evidenceAt is the evidence as it counts at another time than that of the plan.
+func (p *plan) evidenceAt(verify verify, authorities []attest.Authority, now time.Time) []attest.Evidence {
+	evidence := slices.Clone(p.evidence[:p.unsigned])
+	for _, a := range p.attached {
+		for _, attachment := range a.found {
+			evidence = append(evidence, verify(attachment, a.subject, authorities, now))
+		}
+	}
+	return evidence
 }
 
 // digests lists every content of the closure once.
@@ -98,7 +120,7 @@ type planner struct {
 }
 
 func (e *Engine) planner(source *tiers.Repository, basis tiers.Basis, pol *policy.Policy) *planner {
-	return &planner{engine: e, source: source, policy: pol, plan: &plan{basis: basis, signed: map[digest.Digest]bool{}}, seen: map[digest.Digest]int{},
+	return &planner{engine: e, source: source, policy: pol, plan: &plan{basis: basis, at: e.registry.Now(), signed: map[digest.Digest]bool{}}, seen: map[digest.Digest]int{},
 		verified: signedLayers{}, signed: signedLayers{}, rises: map[digest.Digest]bool{}, json: map[digest.Digest]bool{}, relied: map[string]bool{}}
 }
 
@@ -127,6 +149,7 @@ func (p *planner) root(ctx context.Context, desc ocispec.Descriptor) error {
 	if p.plan.platforms, p.plan.evidence, err = platformsOf(ctx, p.source, desc, p.engine.registry.Now()); err != nil {
 		return err
 	}
+	p.plan.unsigned = len(p.plan.evidence)
 	for _, subject := range subjectsOf(desc, p.plan.platforms) {
 		if err := p.findEvidence(ctx, subject); err != nil {
 			return err
@@ -192,11 +215,14 @@ func (p *planner) findEvidence(ctx context.Context, subject digest.Digest) error
 	if _, err := p.cosign(ctx, subject); err != nil {
 		return err
 	}
-	evidence, err := attachedTo(ctx, p.source, p.engine.verifier.Verify, subject, authorities(p.policy), p.engine.registry.Now())
+	found, err := attest.Find(ctx, p.source, subject, attest.Limits{})
 	if err != nil {
 		return err
 	}
-	for _, ev := range evidence {
+	p.plan.attached = append(p.plan.attached, attached{subject, found})
+	for _, attachment := range found {
+		ev := p.engine.verifier.Verify(attachment, subject, authorities(p.policy), p.engine.registry.Now())
+		p.plan.evidence = append(p.plan.evidence, ev)
 		// A link that a functionary of a layout signed is evidence that the policy uses.
 		if ev.Verified() || len(ev.Functionaries) > 0 {
 			p.verified.add(ev)
@@ -205,7 +231,6 @@ func (p *planner) findEvidence(ctx context.Context, subject digest.Digest) error
 			p.signed.add(ev)
 		}
 	}
-	p.plan.evidence = append(p.plan.evidence, evidence...)
 	return nil
 }
 

@@ -59,9 +59,6 @@ func (e *Engine) prepare(ctx context.Context, actor string, request *Request) (*
 	if err != nil {
 		return nil, err
 	}
-	if err := e.roomToWait(ctx, *request); err != nil {
-		return nil, err
-	}
 	pol, err := e.policyOf(ctx, request.To)
 	if err != nil {
 		return nil, err

@@ -125,6 +125,9 @@ func (e *Engine) carryOut(ctx context.Context, o *opened) error {
 	if o.WaitUntil != nil && errors.Is(failure, oci.ErrUnavailable) {
 		return failure // it has waited for days: the next look takes it up
 	}
+	if o.WaitUntil != nil && errors.Is(failure, errBasis) && e.registry.Now().Before(o.WaitLimit) {
+		return e.parkAgain(ctx, o)
+	}
 	return e.error(ctx, o, failure)
 }
 
@@ -194,6 +197,9 @@ func (e *Engine) attempt(ctx context.Context, o *opened) error {
 	var err error
 	if m.source, err = e.check(&m.request, o.RequestedBy); err != nil {
 		return err
+	}
+	if o.WaitUntil != nil && e.may != nil && !e.may(o.RequestedBy, o.From, o.To, o.Repository) {
+		return fmt.Errorf("%w: %s, who asked for it, may no longer have %s rise from %s to %s: somebody who may has to ask again", oci.ErrDenied, o.RequestedBy, o.Repository, o.From, o.To)
 	}
 	if m.target, err = e.registry.Repository(o.To, o.Repository, o.RequestedBy); err != nil {
 		return err

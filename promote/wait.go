@@ -29,6 +29,7 @@ const (
 
 	maxWaiting           = 1000 // promotions of the registry that wait at once, about
 	maxWaitingRepository = 50   // of one repository
+	maxWaitingRequester  = 100  // that one requester asked for, in whatever repositories
 	waitingPage          = 200
 	maxResumed           = 50 // taken up at one look; the rest at the next
 )
@@ -40,6 +41,7 @@ type waiting struct {
 	Reference string        `json:"reference"`
 	Digest    digest.Digest `json:"digest"`
 	Until     time.Time     `json:"until"`
+	By        string        `json:"by,omitempty"` // who asked for it
 	// Generation is the revision of the repository below, Policy those of the policy and
 	// of the pointer to it.
 	Generation int64   `json:"generation"`
@@ -66,24 +68,35 @@ func waitingPrefix(repository string) string { return prefixWaiting + repository
 
 // roomToWait refuses a request that wants to wait where too many do. Requests that come at
 // once may pass the bound by a few.
-func (e *Engine) roomToWait(ctx context.Context, r Request) error {
+func (e *Engine) roomToWait(ctx context.Context, actor string, r Request) error {
 	patience, err := r.patience()
 	if err != nil || patience == 0 {
 		return err
 	}
-	for _, bound := range []struct {
-		prefix, of string
-		most       int
-	}{
-		{waitingPrefix(r.Repository), "repository " + r.Repository, maxWaitingRepository}, {prefixWaiting, "the registry", maxWaiting},
-	} {
-		records, err := e.registry.Catalog().List(ctx, tiers.Query{Prefix: bound.prefix, Limit: bound.most, KeysOnly: true})
-		if err != nil {
-			return fmt.Errorf("count waiting promotions: %w", err)
+	records, err := e.registry.Catalog().List(ctx, tiers.Query{Prefix: prefixWaiting, Limit: maxWaiting})
+	if err != nil {
+		return fmt.Errorf("count waiting promotions: %w", err)
+	}
+	ofRepository, ofRequester := 0, 0
+	for _, record := range records {
+		if strings.HasPrefix(record.Key, waitingPrefix(r.Repository)) {
+			ofRepository++
 		}
-		if len(records) >= bound.most {
-			return fmt.Errorf("%w: %d promotions of %s wait for approvals already, which is the most: ask without waiting, or see them with GET /api/v1/promotions?state=Pending",
-				oci.ErrTooManyRequests, len(records), bound.of)
+		if w, err := tiers.Decode[waiting](record); err == nil && w.By == actor {
+			ofRequester++
+		}
+	}
+	for _, bound := range []struct {
+		of         string
+		have, most int
+	}{
+		{"repository " + r.Repository, ofRepository, maxWaitingRepository},
+		{actor, ofRequester, maxWaitingRequester},
+		{"the registry", len(records), maxWaiting},
+	} {
+		if bound.have >= bound.most {
+			return fmt.Errorf("%w: %d promotions of %s wait for approvals already, which is the most: ask without waiting, see them with GET /api/v1/promotions?state=Pending, and cancel what is not needed with DELETE /api/v1/promotions/{id}",
+				oci.ErrTooManyRequests, bound.have, bound.of)
 		}
 	}
 	return nil
@@ -102,7 +115,7 @@ func (o *opened) mayWait(now time.Time) bool {
 func (m *move) park(ctx context.Context) error {
 	o, before := m.o, m.o.journal
 	until := o.WaitLimit
-	w := waiting{From: o.From, To: o.To, Reference: o.Reference, Digest: o.Digest, Until: until,
+	w := waiting{From: o.From, To: o.To, Reference: o.Reference, Digest: o.Digest, Until: until, By: o.RequestedBy,
 		Generation: m.plan.basis.Generation.Revision, Policy: revisions(m.policy), Seen: m.seen}
 	change := tiers.Change{
 		Delete: []string{prefixOpen + o.ID},
@@ -121,6 +134,46 @@ func (m *move) park(ctx context.Context) error {
 		return err
 	}
 	return nil
+}
+
+// parkAgain has a promotion wait that waited before, and that could not be decided because
+// what it rests on does not come to rest: whoever may push below must not end what others
+// have approved. Its record says that nothing was seen, so the next look takes it up.
+func (e *Engine) parkAgain(ctx context.Context, o *opened) error {
+	if err := e.clear(ctx, o); err != nil {
+		return err
+	}
+	o.State, o.Owner, o.Verdict, o.Moved, o.Left, o.Summary, o.Standing = Pending, "", nil, Moved{}, nil, "", nil
+	w := waiting{From: o.From, To: o.To, Reference: o.Reference, Digest: o.Digest, Until: o.WaitLimit, By: o.RequestedBy}
+	return e.write(ctx, o, tiers.Change{
+		Delete: []string{prefixOpen + o.ID},
+		Put:    []tiers.Put{{Key: waitingPrefix(o.Repository) + o.ID, Value: tiers.Encode(w)}},
+	})
+}
+
+// Cancel ends a promotion that waits for approvals: it has Failed, for they are missing, or
+// is Errored where its last decision came to nothing and it waits for the next. The error
+// wraps oci.ErrPromotionUnknown, or oci.ErrConflict where it does not wait.
+func (e *Engine) Cancel(ctx context.Context, actor, id string) error {
+	if strings.Contains(id, "/") {
+		return fmt.Errorf("%w: %s", oci.ErrPromotionUnknown, id)
+	}
+	o, err := e.open(ctx, id)
+	switch {
+	case err != nil:
+		return err
+	case o.State.Terminal():
+		return fmt.Errorf("%w: promotion %s is %s: there is nothing left to cancel", oci.ErrConflict, id, o.State)
+	case !o.waits():
+		return fmt.Errorf("%w: promotion %s is being decided: it can be cancelled while it waits for approvals", oci.ErrConflict, id)
+	}
+	o.Error = "it waits no longer: " + actor + " cancelled it"
+	state, event := Failed, tiers.Event{Type: tiers.EventRefused, Actor: actor}
+	if o.Verdict == nil { // parked again
+		state, event.Type = Errored, tiers.EventErrored
+	}
+	// The end compares the journal, which whoever takes it up changes.
+	return e.end(ctx, o, state, event, tiers.Change{Delete: []string{waitingPrefix(o.Repository) + id}})
 }
 
 // keyed has whoever asks for what this promotion rests on now find it, however it was

@@ -356,6 +356,47 @@ func TestGrantsAreChecked(t *testing.T) {
 	}
 }
 
+// TestMayPromote: a requester who is gone, or has lost a right, promotes nothing more.
+func TestMayPromote(t *testing.T) {
+	path := htpasswdFile(t, "ci", "manager", "gone")
+	a, err := NewAuth(AuthConfig{Htpasswd: path, Grants: []Grant{
+		{Users: []string{Everyone, Anonymous}, Tiers: []string{"dev"}, Actions: []Action{ActionPull}},
+		{Users: []string{"manager", Anonymous}, Repositories: []string{"acme/*"}, Actions: []Action{ActionPromote}},
+		{Users: []string{Everyone}, Repositories: []string{"all/*"}, Actions: []Action{ActionPromote}},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	without, err := os.ReadFile(htpasswdFile(t, "ci", "manager"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !a.MayPromote("gone", "dev", "stable", "all/app") {
+		t.Error("all may promote all/app")
+	}
+	if err := os.WriteFile(path, without, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	a.mu.Lock()
+	a.looked = time.Time{} // as if it were long ago
+	a.mu.Unlock()
+	for _, tt := range []struct {
+		user, from, repository string
+		want                   bool
+	}{
+		{"manager", "dev", "acme/app", true},
+		{Anonymous, "dev", "acme/app", true},
+		{"ci", "dev", "all/app", true},
+		{"ci", "dev", "acme/app", false},         // may not promote
+		{"manager", "stable", "acme/app", false}, // may not pull
+		{"gone", "dev", "all/app", false},
+	} {
+		if got := a.MayPromote(tt.user, tt.from, "stable", tt.repository); got != tt.want {
+			t.Errorf("%s, %s/%s: got %v", tt.user, tt.from, tt.repository, got)
+		}
+	}
+}
+
 func TestPasswordFileIsReloaded(t *testing.T) {
 	path := htpasswdFile(t, "ci")
 	var failed []error

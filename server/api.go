@@ -25,6 +25,7 @@ type promoter interface {
 	Promote(ctx context.Context, actor string, request promote.Request) (p promote.Promotion, created bool, err error)
 	Approve(ctx context.Context, actor string, request promote.ApprovalRequest) (promote.ApprovalResult, error)
 	Start(ctx context.Context, actor string, request promote.Request) (p promote.Promotion, created bool, err error)
+	Cancel(ctx context.Context, actor, id string) error
 	Evaluate(ctx context.Context, actor string, request promote.Request) (policy.Verdict, error)
 	Promotion(ctx context.Context, id string) (promote.Promotion, error)
 	Promotions(ctx context.Context, filter promote.Filter, last string, n int) (page []promote.Promotion, next string, err error)
@@ -70,7 +71,7 @@ func (s *Server) api(e *echo.Echo) {
 		return
 	}
 	l.lay(apiRoot+"/promotions", route{get: s.getPromotions, post: s.postPromotion})
-	l.lay(apiRoot+"/promotions/:id", route{get: s.getPromotion})
+	l.lay(apiRoot+"/promotions/:id", route{get: s.getPromotion, delete: s.deletePromotion})
 	l.lay(apiRoot+"/approvals", route{post: s.postApproval})
 	l.lay(apiRoot+"/evaluations", route{post: s.postEvaluation})
 	l.lay(apiRoot+"/tiers", route{get: s.getTiers})
@@ -84,7 +85,7 @@ func (s *Server) api(e *echo.Echo) {
 }
 
 // route is what a path answers to; GET implies HEAD.
-type route struct{ get, post, put echo.HandlerFunc }
+type route struct{ get, post, put, delete echo.HandlerFunc }
 
 // layout remembers the methods of the paths that were laid.
 type layout struct {
@@ -104,6 +105,7 @@ func (l *layout) lay(path string, r route) {
 	add(http.MethodHead, r.get)
 	add(http.MethodPost, r.post)
 	add(http.MethodPut, r.put)
+	add(http.MethodDelete, r.delete)
 	l.allow[path] = strings.Join(methods, ", ")
 }
 

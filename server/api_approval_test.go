@@ -186,6 +186,60 @@ func TestPromotionWaits(t *testing.T) {
 	}
 }
 
+// TestPromotionCancelled: who may promote there cancels what waits, nobody else does.
+func TestPromotionCancelled(t *testing.T) {
+	a := newAPI(t, withUsers(t,
+		Grant{Users: []string{"ci"}, Tiers: []string{"dev"}, Actions: []Action{ActionPull, ActionPush, ActionDelete}},
+		Grant{Users: []string{"manager", "colleague"}, Repositories: []string{"acme/*"}, Actions: []Action{ActionPull, ActionPromote}},
+		Grant{Users: []string{"elsewhere"}, Actions: []Action{ActionPull}},
+		Grant{Users: []string{"elsewhere"}, Tiers: []string{"release"}, Actions: []Action{ActionPromote, ActionDelete, ActionApprove}},
+		Grant{Users: []string{"blind"}, Tiers: []string{"stable"}, Actions: []Action{ActionPull, ActionPromote}},
+	))
+	_, pem := newSigner(t)
+	a.approverPolicy(pem)
+	a.user = "ci:ci"
+	a.provenance("acme/app", a.pushImage("dev/acme/app", "1.0", "layer", ""))
+	waits := strings.Replace(ask("acme/app", "1.0", "dev", "stable"), "{", `{"wait":true,`, 1)
+	a.user = "manager:manager"
+	location := a.want(a.post("/api/v1/promotions", waits), 202, "").header.Get("Location")
+	for _, tt := range []struct {
+		user, path string
+		status     int
+		code       string
+	}{
+		{"", location, 401, "UNAUTHORIZED"},
+		{"nobody", location, 403, "DENIED"},
+		{"ci", location, 403, "DENIED"},
+		{"elsewhere", location, 403, "DENIED"},
+		{"blind", location, 404, "PROMOTION_UNKNOWN"}, // not even that it waits
+		{"colleague", location + "x", 404, "PROMOTION_UNKNOWN"},
+		{"colleague", "/api/v1/promotions/..", 404, ""},
+		{"colleague", location + "?force=1", 400, "REQUEST_INVALID"},
+		{"colleague", location, 204, ""},
+		{"colleague", location, 409, "CONFLICT"},
+	} {
+		a.user = ""
+		if tt.user != "" {
+			a.user = tt.user + ":" + tt.user
+		}
+		got := a.call("DELETE", tt.path, "")
+		if got.status != tt.status || tt.code != "" && got.code() != tt.code {
+			t.Errorf("%s, %s: got %d %s, want %d %s", tt.user, tt.path, got.status, got.body, tt.status, tt.code)
+		}
+		a.user = "manager:manager"
+		if p := get[promote.Promotion](a, location); (p.State == promote.Pending) != (tt.status != 204 && tt.status != 409) {
+			t.Errorf("after %s it is %s", tt.user, p.State)
+		}
+	}
+	if p := get[promote.Promotion](a, location); p.State != promote.Failed || p.Error != "it waits no longer: colleague cancelled it" {
+		t.Errorf("got %s, %q", p.State, p.Error)
+	}
+	again := a.want(a.post("/api/v1/promotions", waits), 202, "").header.Get("Location")
+	if again == location {
+		t.Error("asked again, the one that was cancelled is answered")
+	}
+}
+
 // ends waits for the end of a promotion.
 func (a *apiFixture) ends(location string) promote.Promotion {
 	a.Helper()

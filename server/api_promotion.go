@@ -158,27 +158,51 @@ func (s *Server) shown(c echo.Context, p promote.Promotion) bool {
 		p.State == promote.Succeeded && s.allow(c, ActionPull, p.To, p.Repository) == nil
 }
 
-// getPromotion answers 404 for what the caller may not see: the id says nothing to him.
-func (s *Server) getPromotion(c echo.Context) error {
+// readPromotion finds the promotion of the path, for a caller who may see it. What he may
+// not see is unknown to him: the id says nothing.
+func (s *Server) readPromotion(c echo.Context) (promote.Promotion, error) {
 	if err := noQuery(c); err != nil {
-		return err
+		return promote.Promotion{}, err
 	}
 	if err := s.allowKnown(c); err != nil {
-		return err
+		return promote.Promotion{}, err
 	}
 	id := c.Param("id")
 	unknown := fmt.Errorf("%w: %q", oci.ErrPromotionUnknown, id)
 	if !plainID.MatchString(id) {
-		return unknown
+		return promote.Promotion{}, unknown
 	}
 	p, err := s.gate.Promotion(c.Request().Context(), id)
+	if err == nil && !s.shown(c, p) {
+		err = unknown
+	}
+	return p, err
+}
+
+func (s *Server) getPromotion(c echo.Context) error {
+	p, err := s.readPromotion(c)
 	if err != nil {
 		return err
 	}
-	if !s.shown(c, p) {
-		return unknown
-	}
 	return respond(c, http.StatusOK, view(p))
+}
+
+// deletePromotion cancels one that waits. It takes the rights that asking for it takes.
+func (s *Server) deletePromotion(c echo.Context) error {
+	p, err := s.readPromotion(c)
+	if err != nil {
+		return err
+	}
+	if err := s.allow(c, ActionPull, p.From, p.Repository); err != nil {
+		return err
+	}
+	if err := s.allow(c, ActionPromote, p.To, p.Repository); err != nil {
+		return err
+	}
+	if err := s.gate.Cancel(c.Request().Context(), principal(c), p.ID); err != nil {
+		return err
+	}
+	return c.NoContent(http.StatusNoContent)
 }
 
 // getPromotions lists the newest first.

@@ -114,6 +114,16 @@ func (a *Auth) Allowed(user string, action Action, tier, repository string) bool
 	})
 }
 
+// MayPromote says whether user, who asked for it with his password some time ago, may have a
+// repository rise now: he is still there, and has the rights that asking takes.
+func (a *Auth) MayPromote(user, from, to, repository string) bool {
+	a.reload()
+	a.mu.Lock()
+	_, there := a.hashes[user]
+	a.mu.Unlock()
+	return (there || user == Anonymous) && a.Allowed(user, ActionPull, from, repository) && a.Allowed(user, ActionPromote, to, repository)
+}
+
 // known says whether any grant lets user do anything.
 func (a *Auth) known(user string) bool {
 	return slices.ContainsFunc(a.config.Grants, func(g Grant) bool { return g.has(user) })

@@ -82,7 +82,7 @@ func TestUnknownCalls(t *testing.T) {
 			}
 			for call, allow := range map[string]string{
 				"DELETE /api/v1/promotions": "GET HEAD POST", "PUT /api/v1/tiers": "GET HEAD", "GET /api/v1/evaluations": "POST",
-				"POST /api/v1/policies/p": "GET HEAD PUT", "PATCH /api/v1/promotions/x": "GET HEAD", "POST /healthz": "GET HEAD", "POST /metrics": "GET HEAD",
+				"POST /api/v1/policies/p": "GET HEAD PUT", "PATCH /api/v1/promotions/x": "GET HEAD DELETE", "POST /healthz": "GET HEAD", "POST /metrics": "GET HEAD",
 			} {
 				method, path, _ := strings.Cut(call, " ")
 				got := a.want(a.call(method, path, ""), 405, "UNSUPPORTED")

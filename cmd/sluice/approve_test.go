@@ -71,7 +71,7 @@ func TestApprove(t *testing.T) {
 	waits := patient(t, "promote", ref, "--to", "stable", "--wait")
 	id := pending(t, host)
 	waits.interrupt()
-	if code := <-waits.code; code != exitFailed || !strings.Contains(waits.String(), "promotion "+id+" waits on in the registry") {
+	if code := <-waits.code; code != exitFailed || !strings.Contains(waits.String(), "promotion "+id+" waits on in the registry") || !strings.Contains(waits.String(), "curl -X DELETE http://"+host+"/api/v1/promotions/"+id) {
 		t.Errorf("Ctrl-C ends it with %d: %s", code, waits)
 	}
 	if again := pending(t, host); again != id {

@@ -215,8 +215,8 @@ func (c *client) await(ctx context.Context, p promote.Promotion, patient bool, s
 		select {
 		case <-ctx.Done():
 			if waits(p) {
-				return p, fmt.Errorf("promotion %s waits on in the registry for approvals, until %s; look at it with: curl %s/api/v1/promotions/%s: %w",
-					p.ID, p.WaitUntil.Local().Format(time.RFC3339), c.base(), p.ID, ctx.Err())
+				return p, fmt.Errorf("promotion %s waits on in the registry for approvals, until %s; look at it with: curl %s/api/v1/promotions/%s; cancel it with: curl -X DELETE %s/api/v1/promotions/%s: %w",
+					p.ID, p.WaitUntil.Local().Format(time.RFC3339), c.base(), p.ID, c.base(), p.ID, ctx.Err())
 			}
 			return p, fmt.Errorf("promotion %s goes on at the server, look at it with: curl %s/api/v1/promotions/%s: %w", p.ID, c.base(), p.ID, ctx.Err())
 		case <-time.After(pause):

@@ -38,6 +38,7 @@ type instance struct {
 	admin    *admin // nil: not configured
 	stores   *stores
 	registry *tiers.Registry
+	auth     *server.Auth // nil: everybody may do everything
 	engine   *promote.Engine
 	http     *http.Server
 	failed   chan error // what ended by itself
@@ -77,8 +78,14 @@ func (i *instance) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	i.engine, err = promote.New(promote.Config{Registry: i.registry, Signers: keys, URL: i.cfg.URL, Log: i.log, Alone: i.cfg.embedsEtcd()})
-	if err != nil {
+	gate := promote.Config{Registry: i.registry, Signers: keys, URL: i.cfg.URL, Log: i.log, Alone: i.cfg.embedsEtcd()}
+	if !i.cfg.open() {
+		if i.auth, err = server.NewAuth(i.authConfig()); err != nil {
+			return fmt.Errorf("auth: %w", err)
+		}
+		gate.MayPromote = i.auth.MayPromote
+	}
+	if i.engine, err = promote.New(gate); err != nil {
 		return err
 	}
 	if err := i.seed(ctx); err != nil {
@@ -139,18 +146,11 @@ func (i *instance) seed(ctx context.Context) error {
 
 // server makes the HTTP side.
 func (i *instance) server(registry *tiers.Registry) (*server.Server, error) {
-	conf := server.Config{Registry: registry, Engine: i.engine, Hosts: map[string]string{}, Log: i.log, Ready: i.stores.Ready}
+	conf := server.Config{Registry: registry, Engine: i.engine, Auth: i.auth, Hosts: map[string]string{}, Log: i.log, Ready: i.stores.Ready}
 	for _, t := range i.cfg.Tiers {
 		if t.Host != "" {
 			conf.Hosts[t.Host] = t.Name
 		}
-	}
-	if !i.cfg.open() {
-		auth, err := server.NewAuth(i.authConfig())
-		if err != nil {
-			return nil, fmt.Errorf("auth: %w", err)
-		}
-		conf.Auth = auth
 	}
 	var srv *server.Server // the pages ask it what a caller may see
 	if i.cfg.Web {
