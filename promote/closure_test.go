@@ -16,6 +16,7 @@ import (
 	"sluice.dev/sluice/oci"
 	"sluice.dev/sluice/promote"
 	"sluice.dev/sluice/promote/attest"
+	"sluice.dev/sluice/tiers"
 )
 
 const (
@@ -77,13 +78,31 @@ func cosignTag(d digest.Digest, suffix string) string { return "sha256-" + d.Enc
 // att writes cosign's .att tag of subject with the given envelopes.
 func (g *gate) att(subject ocispec.Descriptor, envelopes ...[]byte) ocispec.Descriptor {
 	g.Helper()
+	return g.attAs(cosignTag(subject.Digest, ".att"), envelopes...)
+}
+
+// attAs is att under another reference; empty for none.
+func (g *gate) attAs(reference string, envelopes ...[]byte) ocispec.Descriptor {
+	g.Helper()
 	var layers []ocispec.Descriptor
 	for _, envelope := range envelopes {
 		layers = append(layers, g.blob(envelope, oci.MediaTypeDSSE))
 	}
-	return g.manifest(cosignTag(subject.Digest, ".att"), ocispec.MediaTypeImageManifest, ocispec.Manifest{
+	return g.manifest(reference, ocispec.MediaTypeImageManifest, ocispec.Manifest{
 		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest,
 		Config: g.blob([]byte(`{"os":"","config":{}}`), ocispec.MediaTypeImageConfig), Layers: layers})
+}
+
+// force points a tag of dev at a manifest past all that keeps clients from moving it, as it
+// may stand in a catalog that an older version has written.
+func (g *gate) force(tag string, desc ocispec.Descriptor) {
+	g.Helper()
+	record := tiers.TagRecord{Digest: desc.Digest, MediaType: desc.MediaType, Size: desc.Size, UpdatedAt: g.registry.Now()}
+	_, err := g.registry.Catalog().Commit(g.Context(), tiers.Change{Put: []tiers.Put{{Key: "tier/dev/tag/" + repository + ":" + tag, Value: tiers.Encode(record)}}})
+	g.must(err)
+	if got, err := g.repo("dev").Resolve(g.Context(), tag); err != nil || got.Digest != desc.Digest {
+		g.Fatalf("the tag is %s, %v", got.Digest, err)
+	}
 }
 
 // rose checks whether manifests can be seen in stable.

@@ -20,8 +20,9 @@ func TestLateCosignTagKeepsBadNews(t *testing.T) {
 	g.promoteOK(request("1.0", "stable"))
 	above, err := g.repo("stable").Resolve(t.Context(), cosignTag(image.Digest, ".att"))
 	g.must(err)
-	g.setPolicyOf(testType)           // the policy says no from here on
-	below := g.att(image, provenance) // an old attestation, signed long ago, without the bad news
+	g.setPolicyOf(testType)          // the policy says no from here on
+	below := g.attAs("", provenance) // an old attestation, signed long ago, without the bad news
+	g.force(cosignTag(image.Digest, ".att"), below)
 	p, _, err := g.engine.Promote(t.Context(), "manager", request("1.0", "stable"))
 	g.must(err)
 	g.tidied()
@@ -42,29 +43,29 @@ func TestCosignTagKeepsLayers(t *testing.T) {
 	image := g.image("1.0", "one", nil)
 	g.provenance(image)
 	tag := cosignTag(image.Digest, ".sig")
-	sig := func(signatures ...string) ocispec.Descriptor {
+	sig := func(reference string, signatures ...string) ocispec.Descriptor {
 		var layers []ocispec.Descriptor
 		for _, s := range signatures {
 			layer := g.blob([]byte(`{"critical":{}}`), "application/vnd.dev.cosign.simplesigning.v1+json")
 			layer.Annotations = map[string]string{"dev.cosignproject.cosign/signature": s}
 			layers = append(layers, layer)
 		}
-		return g.manifest(tag, ocispec.MediaTypeImageManifest, ocispec.Manifest{
+		return g.manifest(reference, ocispec.MediaTypeImageManifest, ocispec.Manifest{
 			Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest,
 			Config: g.blob([]byte(`{"os":"","config":{}}`), ocispec.MediaTypeImageConfig), Layers: layers})
 	}
-	first := sig("a", "b")
+	first := sig(tag, "a", "b")
 	g.promoteOK(request("1.0", "stable"))
 	g.complete("stable", tag, first.Digest)
-	for _, fewer := range []ocispec.Descriptor{sig("a", "c"), sig("b")} {
-		g.must(g.repo("dev").Tag(t.Context(), fewer, tag))
+	for _, fewer := range []ocispec.Descriptor{sig("", "a", "c"), sig("", "b")} {
+		g.force(tag, fewer)
 		p := g.promoteOK(request("1.0", "stable"))
 		g.complete("stable", tag, first.Digest)
 		if reason := left(p, fewer.Digest); !strings.Contains(reason, "does not hold 1 of the 2 layers") {
 			t.Errorf("left because %q", reason)
 		}
 	}
-	more := sig("c", "b", "a")
+	more := sig(tag, "c", "b", "a")
 	g.promoteOK(request("1.0", "stable"))
 	g.complete("stable", tag, more.Digest)
 	g.noTraces()

@@ -139,12 +139,11 @@ func TestWaitCancelledUndecided(t *testing.T) {
 	a.provenance(image)
 	p := a.wait(request("1.0", "stable"))
 	process, h := a.process(false)
-	n := 0
+	pushes := a.pushes(image)
 	h.set(func(_ context.Context, w write) error {
 		switch {
 		case w.puts("committed/"):
-			n++
-			a.att(image, []byte(fmt.Sprint("any content ", n)))
+			pushes()
 		case w.puts("promotion-waiting/"):
 			if err := w.apply(); err != nil {
 				return err
@@ -157,7 +156,7 @@ func TestWaitCancelledUndecided(t *testing.T) {
 		return w.apply()
 	})
 	a.approve("alice", image)
-	a.att(image, []byte("any content"))
+	pushes()
 	stop := process.running()
 	p = a.ends(p.ID, promote.Errored)
 	stop()

@@ -60,7 +60,7 @@ func TestFallbackTagBesideReferrers(t *testing.T) {
 	var list []string
 	var attached, indexes []digest.Digest
 	for i := range 3 {
-		extra := fmt.Sprintf(`,"artifactType":"application/vnd.cncf.notary.signature","annotations":{"number":"%d"}`, i)
+		extra := fmt.Sprintf(`,"artifactType":"application/vnd.example.report","annotations":{"number":"%d"}`, i)
 		body := image("layer", extra+about(subject))
 		d := digest.FromString(body)
 		if got := f.want(f.do("PUT", manifests+d.String(), strings.NewReader(body), "Content-Type", typeImage), 201, ""); got.header.Get("OCI-Subject") != subject.String() {
