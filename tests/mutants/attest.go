@@ -94,7 +94,7 @@ func notary() []mutant {
 		{"notaryenvelope.go", "critical attributes are known", "case a.Critical:", "case false:", ""},
 		{"notaryenvelope.go", "no plugin is asked for", "case strings.HasPrefix(name, headerPlugin):", "case false:", ""},
 		{"notarytime.go", "there is a timestamp where there are roots of such", "case len(n.TimestampRoots) == 0:", "case len(n.TimestampRoots) == 0 || len(info.UnsignedAttributes.TimestampSignature) == 0:", ""},
-		{"notaryidentity.go", "each attribute of an identity", "if text, ok := attribute.Value.(string); !ok || text != value {", "if text, ok := attribute.Value.(string); !ok || text == \"\" {", ""},
+		{"notaryidentity.go", "each attribute of an identity", "if text, ok := attribute.Value.(string); !ok || text != value {", "if text, ok := attribute.Value.(string); !ok || text == \"\" && value != \"\" {", ""},
 	}
 }
 
