@@ -6,21 +6,11 @@ func wrapping() []mutant {
 		{"bundle.go", "a bundle has one signature", "len(inner.GetSignatures()); n != 1 {", "len(inner.GetSignatures()); n < 1 {", ""},
 		{"bundle.go", "a bundle is strict JSON", "if _, err := DecodeStrict(content, MaxDepth); err != nil {", "if _, err := DecodeStrict(content, MaxDepth); err != nil && content == nil {", ""},
 		{"bundle.go", "the bundle's version is known", "if !knownVersion(pb.GetMediaType()) {", "if false {", ""},
-		{"envelope.go", "the number of signatures has a bound", "case len(signatures) > maxSignatures:", "case false:", ""},
 		{"verify.go", "the envelope's payloadType", "case !p.simple && p.payloadType != PayloadType:", "case false:", ""},
-		{"verify.go", "a payload that cannot be read does not count", "case malformed != nil:", "case false:", ""},
-		{"parcel.go", "the number of certificates has a bound", "if len(raw) > maxChain {", "if false {", ""},
-		{"annotations.go", "the size of an annotation has a bound", "n := len(annotations[name]); n > maxAnnotation {", "n := len(annotations[name]); n < 0 {", ""},
-		{"simplesigning.go", "annotations are about one signature", "if len(p.signatures) != 1 {", "if len(p.signatures) == 0 {", ""},
-		{"simplesigning.go", "the kind of a simple signing payload", "kind != simpleSigningKind {", "kind == \"\" && tree == nil {", ""},
-		{"simplesigning.go", "the digest that simple signing is about", "algorithm, value, ok := strings.Cut(name, \":\")", "algorithm, value, ok := strings.Cut(strings.ToLower(name), \":\")", ""},
 		{"logentry.go", "a log entry is about what was signed", "if len(body) == 0 {", "if len(body) >= 0 {", ""},
 		{"strict.go", "one key stands once, in any case", "if other, ok := folded[fold]; ok {", "if other, ok := folded[fold]; ok && other == key {", ""},
 		{"strict.go", "the depth of JSON", "if s.dec.StackDepth() > s.maxDepth {", "if false {", ""},
 		{"strict.go", "nothing follows the JSON", "if _, err := s.dec.ReadToken(); !errors.Is(err, io.EOF) {", "if _, err := s.dec.ReadToken(); err == nil && data == nil {", ""},
-		{"strict.go", "JSON is UTF-8", "jsontext.NewDecoder(bytes.NewReader(data))", "jsontext.NewDecoder(bytes.NewReader(data), jsontext.AllowInvalidUTF8(true))", ""},
-		{"strict.go", "numbers are exact", "math.Abs(f) >= exact", "math.IsInf(f, 0)", ""},
-		{"strict.go", "the number of values has a bound", "s.values > MaxValues {", "s.values < 0 {", ""},
 	}
 }
 
@@ -29,7 +19,6 @@ func statements() []mutant {
 	return []mutant{
 		{"statement.go", "the type of the statement", "case statementType != StatementV1 && statementType != StatementV01:", "case false:", ""},
 		{"statement.go", "a predicate type is a URI", "if err := checkPredicateType(predicateType); err != nil {", "if err := checkPredicateType(predicateType); err != nil && predicateType == \"\" {", ""},
-		{"statement.go", "a predicate is an object", "\treturn errors.New(\"the statement's predicate is not an object\")", "\treturn nil", ""},
 		{"statement.go", "the subject's digest", "case d.value == want:", "case d.value != \"\":", ""},
 		{"statement.go", "the subject's digest is in lower case", "case d.value == want:", "case strings.EqualFold(d.value, want):", ""},
 		{"statement.go", "the algorithm of the subject's digest", "case d.algorithm != algorithm:", "case d.algorithm != algorithm && d.value != want:", ""},
@@ -43,8 +32,6 @@ func keys() []mutant {
 		{"keys.go", "the size of an RSA key", "bits < minRSABits || bits > maxRSABits", "bits > maxRSABits", ""},
 		{"keys.go", "the largest RSA key", "bits < minRSABits || bits > maxRSABits", "bits < minRSABits", ""},
 		{"keys.go", "the curve of an ECDSA key", "return 0, fmt.Errorf(\"the ECDSA key is on %s; it must be on P-256, P-384 or P-521\", k.Params().Name)", "return crypto.SHA256, nil", ""},
-		{"keys.go", "a key file holds a public key", "if block.Type != publicKeyType {", "if false {", ""},
-		{"keys.go", "a key file holds one key", "case len(bytes.TrimSpace(rest)) > 0 || bytes.Count(data, []byte(\"-----BEGIN \")) != 1:", "case rest == nil && data == nil:", ""},
 		{"keyring.go", "what a certificate signed is no key's", "if p.certificate != nil {", "if p.certificate != nil && k.keys == nil {", ""},
 		{"trust.go", "a key does not count before its time", "case !w.from.IsZero() && t.Before(w.from):", "case false:", ""},
 		{"trust.go", "a key does not count after its time", "case !w.to.IsZero() && t.After(w.to):", "case false:", ""},
@@ -66,12 +53,10 @@ func certificates() []mutant {
 		{"keyless.go", "the certificate was valid when it signed", "if chains, err = k.chains(p.certificate, t); err != nil {", "if chains, err = k.chains(p.certificate, t); err != nil && chains != nil {", ""},
 		{"keyless.go", "signed certificate timestamps", "if k.config.CertificateTimestamps > 0 {", "if k.config.CertificateTimestamps < 0 {", ""},
 		{"root.go", "log entries verify", "verify.VerifyTlogEntry(e, material, logEntries, true)\n\t\tif err != nil {", "verify.VerifyTlogEntry(e, material, logEntries, true)\n\t\tif err != nil && logged != nil {", ""},
-		{"root.go", "the number of log entries", "if len(e.entries) < logEntries {", "if false {", ""},
 		{"root.go", "one log stands once in a trusted root", "if seen[id] {", "if seen[id] && id == \"\" {", ""},
 		{"match.go", "expressions are anchored", "if n := len(parsed.Sub); parsed.Op", "if n := len(parsed.Sub); expression == \"\" && parsed.Op", ""},
 		{"certificates.go", "the certificate's key made the signature", "if !verified {", "if !verified && err != nil {", ""},
 		{"certificates.go", "a CA does not sign", "case leaf.IsCA:", "case false:", ""},
-		{"certificates.go", "the key's usage", "case leaf.KeyUsage != 0 && leaf.KeyUsage&x509.KeyUsageDigitalSignature == 0:", "case false:", ""},
 		{"certificates.go", "the extended key usage", "case !slices.Contains(leaf.ExtKeyUsage, x.config.Usage):", "case false:", ""},
 		{"certificates.go", "the names of a certificate", "func(m Match) bool { return m.holds(name) })", "func(m Match) bool { return name != \"\" })", ""},
 		{"certificates.go", "each kind of name", "if len(kind.asked) == 0 {", "if len(kind.asked) == 0 || subject != \"\" {", ""},
@@ -90,9 +75,7 @@ func notary() []mutant {
 		{"notaryverify.go", "the certificates are valid", "if err := checkValidity(chain, when); err != nil {", "if err := checkValidity(chain, when); err != nil && chain == nil {", ""},
 		{"notarypayload.go", "the digest that is signed", "case text == subject.String():", "case text != \"\":", ""},
 		{"notarypayload.go", "the size that is signed", "if size != known.Size {", "if size < 0 {", ""},
-		{"notarypayload.go", "the media type that is signed", "if mediaType != known.MediaType {", "if mediaType == \"\" {", ""},
 		{"notaryenvelope.go", "critical attributes are known", "case a.Critical:", "case false:", ""},
-		{"notaryenvelope.go", "no plugin is asked for", "case strings.HasPrefix(name, headerPlugin):", "case false:", ""},
 		{"notarytime.go", "there is a timestamp where there are roots of such", "case len(n.TimestampRoots) == 0:", "case len(n.TimestampRoots) == 0 || len(info.UnsignedAttributes.TimestampSignature) == 0:", ""},
 		{"notaryidentity.go", "each attribute of an identity", "if text, ok := attribute.Value.(string); !ok || text != value {", "if text, ok := attribute.Value.(string); !ok || text == \"\" && value != \"\" {", ""},
 	}
@@ -104,8 +87,6 @@ func links() []mutant {
 		{"verify.go", "functionaries count for layouts only", "if authority.Functionary != functionaries {", "if functionaries && !authority.Functionary {", ""},
 		{"link.go", "a path stands once in a link", "if _, ok := a[clean]; ok {", "if _, ok := a[clean]; ok && clean == \"\" {", ""},
 		{"intoto.go", "a metablock holds nothing unsigned", "if key != \"signed\" && key != \"signatures\" {", "if key == \"\" {", ""},
-		{"intoto.go", "a metablock has no number without a canonical form", "if hasFloat(signed) {", "if hasFloat(nil) {", ""},
-		{"functionary.go", "a layout is no link", "case t == typeLayout:", "case t == typeLayout && env == nil:", ""},
 	}
 }
 
@@ -119,7 +100,6 @@ func finding() []mutant {
 		{"find.go", "an outage is no bad attestation", "errors.Is(err, fault) && !errors.Is(err, oci.ErrUnavailable)", "errors.Is(err, fault) || errors.Is(err, oci.ErrUnavailable)", ""},
 		{"find.go", "the subject of a referrer", "case m.Subject.Digest != subject:", "case false:", ""},
 		{"read.go", "the digest of what is read", "got != desc.Digest {", "got == \"\" {", ""},
-		{"read.go", "the size of what is read", "got != desc.Size {", "got < desc.Size {", ""},
 	}
 }
 
@@ -129,8 +109,6 @@ func memory() []mutant {
 		{"verifier.go", "what is kept hangs on the trust", "identity(trusts...)}, true", "identity(trusts[:0]...)}, true", ""},
 		{"verifier.go", "what is kept hangs on the content", "hex.EncodeToString(sum[:])}", "hex.EncodeToString(sum[:0])}", ""},
 		{"verifier.go", "what is kept hangs on annotations", "parts = append(parts, att.Layer.Annotations[name])", "parts = append(parts, name)", ""},
-		{"verifier.go", "what is kept hangs on the format", "{string(att.Format), hex", "{\"\", hex", ""},
-		{"verifier.go", "what is kept has a bound", "for v.bytes > v.limit {", "for v.bytes < 0 {", ""},
 		{"verifier.go", "what is kept hangs on whose layout it is for", "strconv.FormatBool(a.Functionary)", "strconv.FormatBool(false)", ""},
 		{"keyring.go", "what is kept hangs on the time of a key", "parts = append(parts, id, key.NotBefore.UTC().Format(time.RFC3339Nano), key.NotAfter.UTC().Format(time.RFC3339Nano))", "parts = append(parts, id, time.RFC3339Nano)", ""},
 	}

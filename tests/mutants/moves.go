@@ -10,7 +10,7 @@ func moves() []mutant {
 		{"move.go", "the policy is the one that allowed it", "slices.Concat(m.policy.records, m.plan.relied)", "slices.Concat(m.policy.records[:0], m.plan.relied)", "^TestInterleaved$"},
 		{"move.go", "the evidence is there still", "slices.Concat(m.policy.records, m.plan.relied)", "slices.Concat(m.policy.records, m.plan.relied[:0])", "^TestInterleaved$"},
 		{"move.go", "the tag is where it was", "if m.plan.basis.Tag.Key != \"\" {", "if m.plan.basis.Tag.Key == \"-\" {", "^TestInterleaved$"},
-		{"move.go", "an immutable tag stays", "if previous != \"\" && previous != desc.Digest && !moves {", "if previous == \"-\" && !moves {", "^TestTags$"},
+		{"move.go", "an immutable tag stays", "if previous != \"\" && previous != desc.Digest && !moves {", "if previous == \"-\" && !moves {", "^TestTagSetDuringCopy$"},
 		{"approval.go", "who is asked for approval", "if len(signers) == 0 {", "if len(signers) < 0 {", "^TestApprove"},
 		{"policies.go", "a policy is of the tier's own way up", "if to.From != p.From() {", "if to.From == \"-\" {", "^TestSetPolicy$"},
 	}

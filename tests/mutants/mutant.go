@@ -17,6 +17,9 @@ import (
 // documents, and files of private keys. A mutant that one of them is to notice names it.
 const slow = "^Test(GenerateKey|LoadPrivateKey|LargeSBOM|LayoutBounds|VEXBounds|ReadScanBounds)$"
 
+// quick compiles the broken package without optimising it: most of the time is compiling.
+const quick = "-gcflags=-N -l -dwarf=false"
+
 // mutant is one place of the source with what it becomes.
 type mutant struct {
 	file   string // from the root of the module
@@ -71,7 +74,7 @@ func (m mutant) tests() string { return "./" + filepath.ToSlash(filepath.Dir(m.f
 func (m mutant) test(ctx context.Context, overlay string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	args := []string{"test", "-failfast", "-vet=off", "-overlay", overlay}
+	args := []string{"test", "-failfast", "-vet=off", quick, "-overlay", overlay}
 	if m.run != "" {
 		args = append(args, "-run", m.run)
 	} else {
@@ -109,7 +112,7 @@ func unbroken(ctx context.Context, picked []mutant) error {
 		if slices.Contains(wanted, "") {
 			expression = ""
 		}
-		out, err := exec.CommandContext(ctx, "go", "test", "-vet=off", "-run", expression, dir).CombinedOutput()
+		out, err := exec.CommandContext(ctx, "go", "test", "-vet=off", quick, "-run", expression, dir).CombinedOutput()
 		if err != nil {
 			return fmt.Errorf("the tests of %s fail without a mutant: %w\n%s", dir, err, out)
 		}
