@@ -60,7 +60,7 @@ func exceptions() []mutant {
 // conditions is CEL, which is stricter here, and approvals.
 func conditions() []mutant {
 	return []mutant{
-		{"strictcel.go", "all() over nothing proves nothing", "if sized.Size() == types.IntZero {", "if false {", ""},
+		{"strictcel.go", "all() over nothing proves nothing", "if sized.Size() == types.IntZero {", "if sized.Size() == types.IntNegOne {", ""},
 		{"cel.go", "|| and && hide no error", "makeStrict(parsed.NativeRep())", "_ = makeStrict", ""},
 		{"approval.go", "the repository of an approval", "case a.Repository != repository:", "case false:", ""},
 		{"approval.go", "the tier of an approval", "case a.To != p.To():", "case false:", ""},
@@ -117,7 +117,7 @@ func builds() []mutant {
 		{"summarycheck.go", "the result of a summary", "case s.Result != \"PASSED\":", "case s.Result == \"\":", ""},
 		{"summarycheck.go", "the verifier of a summary", "if s.Verifier != k.spec.Verifier {", "if s.Verifier == \"\" {", ""},
 		{"summarycheck.go", "what a summary is about", "|| !s.Names(name) {", "&& !s.Names(name) {", ""},
-		{"summarycheck.go", "the policy of a summary", "case len(k.spec.Policies) > 0 && !slices.ContainsFunc(k.spec.Policies, s.under):", "case false:", ""},
+		{"summarycheck.go", "the policy of a summary", "case len(k.spec.Policies) > 0 && !slices.ContainsFunc(k.spec.Policies, s.under):", "case len(k.spec.Policies) < 0 && !slices.ContainsFunc(k.spec.Policies, s.under):", ""},
 	}
 }
 
