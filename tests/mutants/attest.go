@@ -109,6 +109,7 @@ func memory() []mutant {
 		{"verifier.go", "what is kept hangs on the trust", "identity(trusts...)}, true", "identity(trusts[:0]...)}, true", ""},
 		{"verifier.go", "what is kept hangs on the content", "hex.EncodeToString(sum[:])}", "hex.EncodeToString(sum[:0])}", ""},
 		{"verifier.go", "what is kept hangs on annotations", "parts = append(parts, att.Layer.Annotations[name])", "parts = append(parts, name)", ""},
+		{"verifier.go", "what is kept hangs on the format", "{string(att.Format), hex", "{\"\", hex", ""},
 		{"verifier.go", "what is kept hangs on whose layout it is for", "strconv.FormatBool(a.Functionary)", "strconv.FormatBool(false)", ""},
 		{"keyring.go", "what is kept hangs on the time of a key", "parts = append(parts, id, key.NotBefore.UTC().Format(time.RFC3339Nano), key.NotAfter.UTC().Format(time.RFC3339Nano))", "parts = append(parts, id, time.RFC3339Nano)", ""},
 	}
