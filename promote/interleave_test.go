@@ -225,6 +225,26 @@ func refusedTag(err error) error {
 	return fmt.Errorf("the tag changed: %w", err)
 }
 
+// A tag that may not move and is set while the contents are copied: the first look at it is
+// over then, and the commit would compare it with what it is now.
+func TestTagSetDuringCopy(t *testing.T) {
+	g := newGate(t, nil)
+	hooked, h := g.process(true)
+	image := g.image("1.0", "one", nil)
+	g.provenance(image)
+	other := g.image("other", "other", nil)
+	g.provenance(other)
+	h.before("pinned/", func() { g.promoteOK(request("other", "stable", "1.0")) })
+	p, _, err := hooked.engine.Promote(t.Context(), "manager", request("1.0", "stable"))
+	if !errors.Is(err, oci.ErrTagImmutable) || p.State != promote.Errored {
+		t.Fatalf("got %s, %v; want %v", p.State, err, oci.ErrTagImmutable)
+	}
+	g.complete("stable", "1.0", other.Digest)
+	g.absent("stable", image.Digest, "other")
+	g.ended(p)
+	g.noTraces()
+}
+
 // A basis that changes every time is given up, and says so.
 func TestInterleavedForEver(t *testing.T) {
 	g := newGate(t, nil)

@@ -124,6 +124,12 @@ func TestVerifyX509Refuses(t *testing.T) {
 	both.DNSNames = exactly("other.example.com")
 	b := d.sign(with(func(*x509.Certificate) {}), payload)
 	refused(t, attest.Verify(b.attachment(t), artifact, []attest.Authority{ownCA(t, both)}, noon()), `of the DNS name "build.example.com"`)
+	// A chain that the signer brings ends where the policy says, not where the signer says.
+	foreign := d.sign(issue(t, stranger.issuing, newKey(t), named), payload)
+	foreign.entries, foreign.chain = nil, []*authorityCA{stranger.issuing}
+	refused(t, attest.Verify(foreign.attachment(t), artifact, []attest.Authority{ownCA(t, good)}, noon()), "does not lead to a root")
+	foreign.chain = append(foreign.chain, stranger.rootCA)
+	refused(t, attest.Verify(foreign.annotated(t), artifact, []attest.Authority{ownCA(t, good)}, noon()), "does not lead to a root")
 	// The signature of another.
 	b.signer = with(func(*x509.Certificate) {})
 	refused(t, attest.Verify(b.attachment(t), artifact, []attest.Authority{ownCA(t, good)}, noon()), "does not verify it")

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
+	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/pem"
+	"math/big"
 	"strings"
 	"testing"
 
@@ -28,6 +30,8 @@ func TestParsePublicKey(t *testing.T) {
 	good := string(pemOf(t, "PUBLIC KEY", der, err))
 	weak, err := x509.MarshalPKIXPublicKey(newRSA(t, 1024).Public())
 	weakPEM := string(pemOf(t, "PUBLIC KEY", weak, err))
+	huge, err := x509.MarshalPKIXPublicKey(&rsa.PublicKey{N: new(big.Int).SetBit(big.NewInt(1), 8192, 1), E: 65537})
+	hugePEM := string(pemOf(t, "PUBLIC KEY", huge, err))
 	p224, err := x509.MarshalPKIXPublicKey(newECDSA(t, elliptic.P224()).Public())
 	p224PEM := string(pemOf(t, "PUBLIC KEY", p224, err))
 	cosignKey := string(testdata(t, "cosign.key"))
@@ -48,6 +52,7 @@ func TestParsePublicKey(t *testing.T) {
 		{"garbage inside", string(pemOf(t, "PUBLIC KEY", []byte("x"), nil)), "parse public key"},
 		{"trailing DER", string(pemOf(t, "PUBLIC KEY", append(bytes.Clone(der), 0), nil)), "parse public key"},
 		{"RSA 1024", weakPEM, "1024 bits"},
+		{"RSA 8193", hugePEM, "8193 bits; it must have 2048 to 8192"},
 		{"P-224", p224PEM, "P-224"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

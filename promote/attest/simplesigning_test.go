@@ -96,6 +96,7 @@ func TestVerifySimpleSigningRefuses(t *testing.T) {
 		"a bare key for it":          {at + "certificate", string(pemKey(t, leaf.key.Public())), "bare public key"},
 		"another certificate":        {at + "certificate", string(attest.MarshalCertificates([]*x509.Certificate{d.leaf(identified(issuer, subject), d.ctKey).Certificate})), "does not verify it"},
 		"too many certificates":      {at + "chain", strings.Repeat(string(attest.MarshalCertificates([]*x509.Certificate{leaf.Certificate})), 20), "more than 16"},
+		"too long a chain":           {at + "chain", strings.Repeat("\n", 2<<20), "the limit is 1048576"},
 		"no log entry":               {at + "bundle", "", "it has 0 log entries"},
 		"an entry of another image":  {at + "bundle", elsewhere.Layer.Annotations[at+"bundle"], "about something else"},
 		"an entry that is none":      {at + "bundle", "{}", "is no log entry: it has no SignedEntryTimestamp"},

@@ -109,6 +109,24 @@ func TestVerifierTellsApart(t *testing.T) {
 	refused(t, v.Verify(att, artifact, []attest.Authority{broken}, noon()), "of broken cannot be used")
 }
 
+// What the same content was under another label, and what the same key was to a layout, says
+// nothing about evidence.
+func TestVerifierTellsUsesApart(t *testing.T) {
+	signer := newKey(t)
+	ci := authority(t, "ci", signer)
+	v := attest.NewVerifier(0)
+	att := bundleOf(t, signer, statement())
+	att.Format = attest.FormatUnsigned
+	refused(t, v.Verify(att, artifact, []attest.Authority{ci}, noon()), "unsigned")
+	att.Format = attest.FormatBundle
+	verified(t, v.Verify(att, artifact, []attest.Authority{ci}, noon()), "ci")
+	// A weak key of a layout bothers nobody else; one that is asked for evidence does.
+	weak := attest.Authority{Name: "weak", Keys: []attest.Key{{Public: newRSA(t, 1024).Public()}}, Functionary: true}
+	verified(t, v.Verify(att, artifact, []attest.Authority{ci, weak}, noon()), "ci")
+	weak.Functionary = false
+	refused(t, v.Verify(att, artifact, []attest.Authority{ci, weak}, noon()), "of weak cannot be used")
+}
+
 func TestVerifierIsBounded(t *testing.T) {
 	signer := newKey(t)
 	trusted := []attest.Authority{authority(t, "ci", signer)}

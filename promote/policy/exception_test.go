@@ -120,6 +120,20 @@ func TestExceptionsNotAccepted(t *testing.T) {
 	decided(t, p.Evaluate(s.facts(s.exceptionBy("b", nil))), false, "no attestation")
 }
 
+// Exceptions are made from the rules that the policy names, and from no others.
+func TestExceptionFromUnlistedRule(t *testing.T) {
+	keys := newKeyring(t, "a", "b", "c")
+	s := scene{t, keys}
+	both := plainRule + strings.Replace(plainRule, "built", "other", 1)
+	p := load(t, keys, strings.Replace(excepting(""), plainRule, both, 1))
+	unlisted := s.exceptionBy("b", map[string]string{"rule": "other"})
+	v := p.Evaluate(s.facts(s.exceptionBy("b", nil), unlisted))
+	if v.Allowed || !v.Rules[0].Allowed || v.Rules[1].Allowed || len(v.Rules[1].Exceptions) > 0 ||
+		!strings.Contains(v.Rules[1].Message, "no exception may be made from the rule other") {
+		t.Errorf("%+v", v.Rules)
+	}
+}
+
 func TestExceptionThreshold(t *testing.T) {
 	keys := newKeyring(t, "a", "b", "c")
 	s := scene{t, keys}

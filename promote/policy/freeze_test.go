@@ -15,6 +15,7 @@ func TestFreeze(t *testing.T) {
 	const (
 		yearEnd = "{name: frozen, from: 2026-12-20T00:00:00Z, until: 2027-01-04T00:00:00Z, reason: nobody is here}"
 		friday  = "{name: frozen, days: [Fri], start: '16:00', timeZone: Europe/Berlin}"
+		morning = "{name: frozen, days: [Fri], end: '09:30'}"
 		whole   = "{name: frozen, days: [Sat, Sun]}"
 	)
 	tests := []struct {
@@ -29,6 +30,8 @@ func TestFreeze(t *testing.T) {
 		{friday, "2026-11-27T23:00:00Z", ""},
 		{friday, "2026-07-03T14:00:00Z", "2026-07-03T22:00:00Z"}, // and two in summer
 		{friday, "2026-11-26T16:00:00Z", ""},
+		{morning, "2026-11-27T09:29:59Z", "2026-11-27T09:30:00Z"},
+		{morning, "2026-11-27T09:30:00Z", ""},
 		{whole, "2026-11-28T00:00:00Z", "2026-11-29T00:00:00Z"},
 		{whole, "2026-11-29T23:59:59Z", "2026-11-30T00:00:00Z"},
 		{whole, "2026-11-30T00:00:00Z", ""},

@@ -2,21 +2,24 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"regexp"
-	"strings"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // limit is how long the tests of one mutant may take: one that hangs is noticed as well.
 const limit = 5 * time.Minute
+
+// atOnce is how many mutants are tried side by side: linking, most of the work, uses one
+// core only.
+const atOnce = 2
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -35,97 +38,75 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("-only: %w", err)
 	}
+	var picked []mutant
+	for _, m := range mutants() {
+		if _, err := m.broken(); err != nil {
+			return err
+		}
+		if !chosen.MatchString(m.file + " " + m.breaks) {
+			continue
+		}
+		picked = append(picked, m)
+		if *list {
+			fmt.Printf("%-40s %s\n", m.file, m.breaks)
+		}
+	}
+	switch {
+	case len(picked) == 0:
+		return errors.New("there is no such mutant")
+	case *list:
+		fmt.Printf("%d mutants\n", len(picked))
+		return nil
+	}
+	if err := unbroken(ctx, picked); err != nil {
+		return err
+	}
+	return try(ctx, picked)
+}
+
+// try runs the mutants; one that no test notices is an error.
+func try(ctx context.Context, picked []mutant) error {
 	dir, err := os.MkdirTemp("", "mutants")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	killed, alive := 0, 0
-	for _, m := range mutants() {
-		if !chosen.MatchString(m.file + " " + m.breaks) {
-			continue
-		}
-		overlay, err := m.overlay(dir)
-		switch {
-		case err != nil:
-			return err
-		case *list:
-			fmt.Printf("%-40s %s\n", m.file, m.breaks)
-			continue
-		}
-		test, err := m.test(ctx, overlay)
-		if err != nil {
-			return err
-		}
-		if test == "" {
-			alive++
-			fmt.Printf("ALIVE  %-40s %s\n", m.file, m.breaks)
-			continue
-		}
-		killed++
-		fmt.Printf("killed %-40s %s: %s\n", m.file, m.breaks, test)
+	start := time.Now()
+	var killed, alive, unmade atomic.Int64
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(atOnce)
+	for i, m := range picked {
+		group.Go(func() error {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			overlay, err := m.overlay(fmt.Sprintf("%s/%d", dir, i))
+			if err != nil {
+				return err
+			}
+			test, err := m.test(ctx, overlay)
+			switch {
+			case ctx.Err() != nil:
+				return ctx.Err()
+			case err != nil:
+				unmade.Add(1)
+				fmt.Printf("UNMADE %-40s %s: %v\n", m.file, m.breaks, err)
+			case test == "":
+				alive.Add(1)
+				fmt.Printf("ALIVE  %-40s %s\n", m.file, m.breaks)
+			default:
+				killed.Add(1)
+				fmt.Printf("killed %-40s %s: %s\n", m.file, m.breaks, test)
+			}
+			return nil
+		})
 	}
-	fmt.Printf("%d killed, %d alive\n", killed, alive)
-	if alive > 0 {
-		return errors.New("no test notices these")
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	fmt.Printf("%d killed, %d alive, %d unmade in %s\n", killed.Load(), alive.Load(), unmade.Load(), time.Since(start).Round(time.Second))
+	if alive.Load()+unmade.Load() > 0 {
+		return errors.New("no test notices what is ALIVE above, and what is UNMADE does not compile")
 	}
 	return nil
-}
-
-// mutant is one place of the source with what it becomes.
-type mutant struct {
-	file   string // from the root of the module
-	breaks string // what is no longer checked
-	old    string // stands in the file once
-	new    string
-}
-
-// overlay writes the broken file and the overlay that go build puts it in place with.
-func (m mutant) overlay(dir string) (string, error) {
-	source, err := os.ReadFile(m.file)
-	if err != nil {
-		return "", err
-	}
-	if n := strings.Count(string(source), m.old); n != 1 {
-		return "", fmt.Errorf("%s: %q stands there %d times, it has to be once", m.file, m.old, n)
-	}
-	broken := filepath.Join(dir, "broken.go")
-	if err := os.WriteFile(broken, []byte(strings.Replace(string(source), m.old, m.new, 1)), 0o600); err != nil {
-		return "", err
-	}
-	path, err := filepath.Abs(m.file)
-	if err != nil {
-		return "", err
-	}
-	text, err := json.Marshal(map[string]any{"Replace": map[string]string{path: broken}})
-	if err != nil {
-		return "", err
-	}
-	overlay := filepath.Join(dir, "overlay.json")
-	return overlay, os.WriteFile(overlay, text, 0o600)
-}
-
-// test runs the tests of the package and names the first that failed; empty where none
-// did. A mutant that does not compile proves nothing and is an error.
-func (m mutant) test(ctx context.Context, overlay string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "go", "test", "-failfast", "-overlay", overlay, "./"+filepath.Dir(m.file))
-	out, err := cmd.CombinedOutput()
-	text := string(out)
-	switch {
-	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return "they do not end", nil
-	case ctx.Err() != nil:
-		return "", ctx.Err()
-	case strings.Contains(text, "[build failed]") || strings.Contains(text, "[setup failed]"):
-		return "", fmt.Errorf("%s: the mutant %q does not compile:\n%s", m.file, m.breaks, text)
-	case err == nil:
-		return "", nil
-	}
-	failed := regexp.MustCompile(`(?m)^\s*--- FAIL: (\S+)`).FindAllStringSubmatch(text, -1)
-	if len(failed) == 0 {
-		return "the package panics", nil
-	}
-	return failed[len(failed)-1][1], nil
 }

@@ -1,8 +1,21 @@
 package main
 
+import "slices"
+
 // mutants lists what the gate checks, each check broken.
 func mutants() []mutant {
-	return []mutant{
-		{"promote/policy/distinct.go", "distinct keys", "if tried[key] {", "if tried[key] && false {"},
+	return slices.Concat(
+		in("promote/attest/", wrapping(), statements(), keys(), certificates(), notary(), links(), finding(), memory()),
+		in("promote/policy/", signatures(), times(), exceptions(), conditions(), bills(), scans(), builds(), layouts()),
+		in("promote/", moves()),
+	)
+}
+
+// in puts a folder before the names of the files.
+func in(folder string, lists ...[]mutant) []mutant {
+	all := slices.Concat(lists...)
+	for i := range all {
+		all[i].file = folder + all[i].file
 	}
+	return all
 }
