@@ -101,10 +101,11 @@ func TestSamples(t *testing.T) {
 	t.Chdir(filepath.Join("..", ".."))
 	schema, _ := compile(t, "policy")
 	files, err := filepath.Glob(filepath.Join("deploy", "policies", "*.yaml"))
-	if err != nil || len(files) == 0 {
-		t.Fatalf("%v, %v", files, err)
+	samples, err2 := filepath.Glob(filepath.Join("deploy", "policies", "samples", "*.yaml"))
+	if err != nil || err2 != nil || len(files) == 0 || len(samples) == 0 {
+		t.Fatalf("%v, %v, %v, %v", files, err, samples, err2)
 	}
-	for _, file := range files {
+	for _, file := range append(files, samples...) {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
