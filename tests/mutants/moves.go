@@ -4,13 +4,14 @@ package main
 // tests of the package wait for many things; each entry names those that look at it.
 func moves() []mutant {
 	return []mutant{
-		{"carry.go", "no image rises as a referrer", "case runnable(m):", "case false:", "^TestClosure|^TestJunk$|^TestCarry$"},
-		{"carry.go", "what the policy carries", "case p.policy != nil && !p.policy.Carry().Admits(m.ArtifactType, p.verified[desc.Digest]):", "case false:", "^TestCarry$"},
-		{"carry.go", "only what is verified rises", "Admits(m.ArtifactType, p.verified[desc.Digest])", "Admits(m.ArtifactType, true)", "^TestCarry$"},
+		{"carry.go", "no image rises as a referrer", "} else if runs {", "} else if runs && m == nil {", "^TestJunk$|^TestDressed|Runnable"},
+		{"carry.go", "what the policy carries", "case p.policy != nil && !p.policy.Carry().Admits(m.ArtifactType, p.verified.wholly(desc.Digest, m)):", "case false:", "^TestCarry$"},
+		{"carry.go", "all that a manifest holds has to be verified", "Admits(m.ArtifactType, p.verified.wholly(desc.Digest, m))", "Admits(m.ArtifactType, len(p.verified[desc.Digest]) > 0)", "^TestCarry"},
+		{"carry.go", "only what is signed rises by itself", "case p.follows && !p.signed.wholly(desc.Digest, m):", "case false:", "^TestFollowUnsigned$"},
 		{"move.go", "the policy is the one that allowed it", "slices.Concat(m.policy.records, m.plan.relied)", "slices.Concat(m.policy.records[:0], m.plan.relied)", "^TestInterleaved$"},
 		{"move.go", "the evidence is there still", "slices.Concat(m.policy.records, m.plan.relied)", "slices.Concat(m.policy.records, m.plan.relied[:0])", "^TestInterleaved$"},
 		{"move.go", "the tag is where it was", "if m.plan.basis.Tag.Key != \"\" {", "if m.plan.basis.Tag.Key == \"-\" {", "^TestInterleaved$"},
-		{"move.go", "an immutable tag stays", "if previous != \"\" && previous != desc.Digest && !moves {", "if previous == \"-\" && !moves {", "^TestTagSetDuringCopy$"},
+		{"move.go", "an immutable tag stays", "if previous != \"\" && previous != desc.Digest && !m.target.Tier.Moves(tag) {", "if previous == \"-\" && !m.target.Tier.Moves(tag) {", "^TestTagSetDuringCopy$"},
 		{"approval.go", "who is asked for approval", "if len(signers) == 0 {", "if len(signers) < 0 {", "^TestApprove"},
 		{"policies.go", "a policy is of the tier's own way up", "if to.From != p.From() {", "if to.From == \"-\" {", "^TestSetPolicy$"},
 	}

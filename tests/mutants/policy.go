@@ -67,8 +67,8 @@ func conditions() []mutant {
 		{"approval.go", "where what is approved comes from", "case a.From != p.From():", "case false:", ""},
 		{"approval.go", "the policy of an approval", "case a.Policy.Digest[\"sha256\"] != p.digest.Encoded():", "case false:", ""},
 		{"approval.go", "a rejection", "if a.Decision != Approved {\n\t\treturn \"rejected\"", "if a.Decision == \"\" {\n\t\treturn \"rejected\"", ""},
-		{"approval.go", "who built does not approve", "case builder.Principal == s.Principal:", "case false:", ""},
-		{"approval.go", "the key of the build does not approve", "case builder.KeyID == s.KeyID && s.KeyID != \"\":", "case false:", ""},
+		{"approval.go", "who built does not approve", "case m.signer.Principal == s.Principal:", "case false:", ""},
+		{"approval.go", "the key of the build does not approve", "case m.signer.KeyID == s.KeyID && s.KeyID != \"\":", "case false:", ""},
 	}
 }
 
