@@ -73,6 +73,13 @@ func (c *Cosign) Sign(ref string) {
 		"--allow-http-registry", "--yes", ref)
 }
 
+// SignTag attaches a signature the old way, under the tag sha256-….sig.
+func (c *Cosign) SignTag(ref string) {
+	c.home.tb.Helper()
+	c.home.Run("cosign", "sign", "--key", c.PrivateKey, "--use-signing-config=false", "--new-bundle-format=false",
+		"--tlog-upload=false", "--allow-http-registry", "--yes", ref)
+}
+
 // VerifyAttestation checks with the public key that an attestation of the type is there,
 // and returns what cosign printed of it: one DSSE envelope a line.
 func (c *Cosign) VerifyAttestation(ref, predicateType string) string {

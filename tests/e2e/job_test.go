@@ -28,7 +28,7 @@ func job(t *testing.T, s *server) {
 		run  func(*testing.T, *server, *http.Client)
 	}{
 		{"oras", orasJob}, {"crane", craneJob}, {"skopeo", skopeoJob}, {"podman", podmanJob}, {"buildah", buildahJob},
-		{"docker", dockerJob}, {"regctl", regctlJob}, {"helm", helmJob}, {"cosign", cosignJob}, {"dsse", dsseJob}, {"policy", policyJob}, {"notation", notationJob},
+		{"docker", dockerJob}, {"regctl", regctlJob}, {"helm", helmJob}, {"cosign", cosignJob}, {"signature", signatureJob}, {"dsse", dsseJob}, {"policy", policyJob}, {"notation", notationJob},
 		{"copy", copyJob}, {"day one", dayOneJob}, {"refused", refusedJob}, {"verbs", verbsJob}, {"api", apiJob}, {"pages", pagesJob},
 	} {
 		t.Run(part.name, func(t *testing.T) {
