@@ -201,6 +201,7 @@ type finding struct {
 	reasons  []string
 	// together says why the accepted claims do not suffice as a set; empty where they do.
 	together string
+	vetoed   bool       // together is about one claim, which no other takes back
 	waiver   *exception // that lets the target pass all the same
 	steps    []string   // of a layout, that lack a link
 	notes    []string   // what a person should know though it satisfies
@@ -283,6 +284,7 @@ func (t *trial) examine(target Platform) finding {
 	for _, check := range t.checks {
 		if every, ok := check.(everyCheck); ok && out.together == "" {
 			out.together = t.vetoed(every, claims)
+			out.vetoed = out.together != ""
 		}
 	}
 	for _, check := range t.checks {

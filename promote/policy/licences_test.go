@@ -252,13 +252,24 @@ func TestLicencesOfEverySBOM(t *testing.T) {
 	refused("too few signers", "from: {authorities: [a, b], threshold: 2}, ", "1 of 2 distinct signers", good)
 	refused("nothing", "", "no attestation https://spdx.dev/Document or https://cyclonedx.org/bom by a")
 
+	// Another SBOM would not help, so it is not what is advised.
+	plain := asking("licences: {allow: [MIT]}")
+	p := load(t, s.keys, plain)
+	if remedy := p.Evaluate(s.facts(p, bad)).Rules[0].Remedy; !strings.HasPrefix(remedy, "# no other statement") {
+		t.Errorf("remedy %q", remedy)
+	}
+	p = load(t, s.keys, plain+"  exceptions: {from: {authorities: [b]}, rules: ["+p.Document().Spec.Require[0].Name+"]}\n")
+	if remedy := p.Evaluate(s.facts(p, bad)).Rules[0].Remedy; !strings.HasSuffix(remedy, "--type exception --predicate exception.json --key b.key") {
+		t.Errorf("remedy %q", remedy)
+	}
+
 	each := load(t, s.keys, asking("scope: each, licences: {allow: [MIT]}"))
 	f := s.facts(each, s.attestOn(amd64.Digest, "a", typeSPDX, spdxUnder("MIT")), s.attestOn(arm64.Digest, "a", typeSPDX, spdxUnder("MIT AND GPL-3.0-only")))
 	f.MediaType, f.Platforms = "application/vnd.oci.image.index.v1+json", []Platform{amd64, arm64}
 	decided(t, each.Evaluate(f), false, "linux/arm64 ("+short(arm64.Digest)+"): ")
 
 	// Signed by two in one bundle, it is told once.
-	p := load(t, s.keys, asking("from: {authorities: [a, d]}, licences: {allow: [MIT]}"))
+	p = load(t, s.keys, asking("from: {authorities: [a, d]}, licences: {allow: [MIT]}"))
 	if m := p.Evaluate(s.facts(p, bad)).Rules[0].Message; strings.Count(m, "WTFPL is not allowed") != 1 {
 		t.Errorf("told twice: %s", m)
 	}

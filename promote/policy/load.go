@@ -38,6 +38,8 @@ type rule struct {
 	checks         []check
 	sole           soleCheck // nil: claims are tried one by one
 	overAll        bool      // looks at all verified evidence
+	// exceptors are the authorities that make exceptions from the rule, if any may.
+	exceptors []string
 }
 
 // Load reads a policy document, YAML or its canonical form. read gives the content of a
@@ -58,6 +60,11 @@ func Load(raw []byte, read func(file string) ([]byte, error)) (*Policy, error) {
 	p.functionaries = l.functionaries
 	p.freezes = l.freezes()
 	p.exceptions = l.exceptions(p.authorities, l.names)
+	for i := range p.rules {
+		if x := p.exceptions; x != nil && slices.Contains(x.Rules, p.rules[i].Name) {
+			p.rules[i].exceptors = x.From.Authorities
+		}
+	}
 	if err := problems.err(); err != nil {
 		return nil, err
 	}

@@ -128,6 +128,10 @@ func (r *rule) remedy(f Facts, findings []finding) string {
 			commands = append(commands, r.sole.remedy(f, found))
 			continue
 		}
+		if found.vetoed {
+			commands = append(commands, r.exceptionRemedy(named(f, found.target.Digest)))
+			continue
+		}
 		authority := r.From.Authorities[0]
 		for _, name := range r.From.Authorities {
 			if !slices.ContainsFunc(found.accepted, func(c claim) bool { return c.signer.Authority == name }) {
@@ -158,6 +162,14 @@ func (r *rule) ownRemedy(ref, authority string) string {
 		}
 	}
 	return ""
+}
+
+// exceptionRemedy is what helps where more evidence does not.
+func (r *rule) exceptionRemedy(ref string) string {
+	if len(r.exceptors) == 0 {
+		return "# no other statement takes this back: build without it, or have the policy allow it"
+	}
+	return fmt.Sprintf("sluice attest %s --type exception --predicate exception.json --key %s.key", quote(ref), r.exceptors[0])
 }
 
 // named is how a person names an artifact or one of its platforms: always by digest.
