@@ -21,7 +21,7 @@ func TestBacktestCost(t *testing.T) {
 	list := "[" + strings.TrimSuffix(strings.Repeat("1,", 50), ",") + "]"
 	condition := fmt.Sprintf("%s.all(a, %s.all(b, %s.all(c, a + b > 0)))", list, list, list)
 	var rules strings.Builder
-	for i := range 2 { // of 100 that it may have
+	for i := range 20 { // of 100 that it may have: minutes, if nothing ends it
 		fmt.Fprintf(&rules, "    - name: r%d\n      predicateTypes: [%q]\n      from: {authorities: [ci]}\n      where:\n", i, provenanceType)
 		for range 50 {
 			fmt.Fprintf(&rules, "        - %q\n", condition)
@@ -32,7 +32,7 @@ func TestBacktestCost(t *testing.T) {
 	defer cancel()
 	start := time.Now()
 	page, _, err := g.engine.Backtest(ctx, promote.Backtest{Policy: p}, "", 10)
-	if took := time.Since(start); took > 4*time.Second || !errors.Is(err, context.DeadlineExceeded) || len(page) != 0 {
+	if took := time.Since(start); took > time.Minute || !errors.Is(err, context.DeadlineExceeded) || len(page) != 0 {
 		t.Errorf("it went on for %s, about one artifact with one attestation (%+v, %v)", took, page, err)
 	}
 }

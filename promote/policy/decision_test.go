@@ -34,7 +34,7 @@ func TestDecisionEnds(t *testing.T) {
 		}
 		cancel()
 	}
-	if took := time.Since(start); took > 5*time.Second {
+	if took := time.Since(start); took > time.Minute {
 		t.Errorf("took %s", took)
 	}
 	quick := load(t, keys, document(plainRule))

@@ -319,7 +319,7 @@ func TestLayoutBounds(t *testing.T) {
 	})
 	start := time.Now()
 	decided(t, p.Evaluate(s.facts(y.performed(p, slow, true, "alice"), y.performed(p, packaged(), true, "bob"))), false, "takes too long")
-	if took := time.Since(start); took > 5*time.Second {
+	if took := time.Since(start); took > time.Minute {
 		t.Errorf("took %s", took)
 	}
 }

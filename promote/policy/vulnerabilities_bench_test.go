@@ -64,7 +64,7 @@ func TestVulnerabilitiesInACrowd(t *testing.T) {
 	v := p.Evaluate(s.facts(s.crowd(20_000, 2_000, func(i int) string { return fmt.Sprint("CVE-2024-", i) })...))
 	decided(t, v, false, "18000 critical (at most 17999): CVE-2024-2000 (critical, package2000 1.0, fixed in 2.0)")
 	decided(t, v, false, "and 17995 more")
-	if took := time.Since(begin); took > 5*time.Second {
+	if took := time.Since(begin); took > time.Minute {
 		t.Errorf("took %s", took)
 	}
 	if n := len(v.Rules[0].Message); n > 1000 {
