@@ -22,7 +22,7 @@ const backtestPage = 50
 type backtestResult struct {
 	Policy  policy.Identity      `json:"policy"`
 	Tier    string               `json:"tier"`
-	At      time.Time            `json:"at"`
+	At      time.Time            `json:"at,omitzero"` // as it was asked; the registry's now where absent
 	Looked  int                  `json:"looked"` // at artifacts
 	Failing []promote.Backtested `json:"failing"`
 }
@@ -30,7 +30,7 @@ type backtestResult struct {
 // backtestRequest is the body of a request.
 type backtestRequest struct {
 	Policy     string    `json:"policy"`
-	At         time.Time `json:"at"`
+	At         time.Time `json:"at,omitzero"`
 	Repository string    `json:"repository,omitempty"`
 }
 
@@ -55,7 +55,7 @@ under another.`,
 			if err := errors.Join(out.check(cmd), required(cmd, "tier")); err != nil {
 				return err
 			}
-			when := time.Now().UTC().Truncate(time.Second)
+			var when time.Time // the registry's now
 			if at != "" {
 				var err error
 				if when, err = time.Parse(time.RFC3339, at); err != nil {
