@@ -23,7 +23,7 @@ type backtestResult struct {
 	Policy  policy.Identity      `json:"policy"`
 	Tier    string               `json:"tier"`
 	At      time.Time            `json:"at,omitzero"` // as it was asked; the registry's now where absent
-	Looked  int                  `json:"looked"` // at artifacts
+	Looked  int                  `json:"looked"`      // at artifacts
 	Failing []promote.Backtested `json:"failing"`
 }
 
