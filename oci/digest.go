@@ -4,6 +4,7 @@ import (
 	_ "crypto/sha256" // registers the algorithms that go-digest checks against
 	_ "crypto/sha512"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -41,3 +42,10 @@ func FallbackTag(subject digest.Digest) string {
 	encoded := subject.Encoded()
 	return subject.Algorithm().String() + "-" + encoded[:min(len(encoded), 64)]
 }
+
+// belongsToDigest is how FallbackTag and cosign begin the tags of a digest.
+var belongsToDigest = regexp.MustCompile(`^sha(256|512)-[0-9a-f]{64,}`)
+
+// IsAttachmentTag says whether clients keep signatures, attestations or referrers of a
+// manifest under a tag: cosign's sha256-….sig and the like, and the fallback tag.
+func IsAttachmentTag(tag string) bool { return belongsToDigest.MatchString(tag) }

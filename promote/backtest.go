@@ -163,7 +163,7 @@ func (b *backtest) artifact(ctx context.Context, repo *tiers.Repository, m tiers
 	}
 	var tags []string
 	for _, tag := range all {
-		if !evidenceTag.MatchString(tag) {
+		if !oci.IsAttachmentTag(tag) {
 			tags = append(tags, tag)
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"time"
 
@@ -18,9 +17,6 @@ const (
 	maxReason    = 1024                   // bytes
 	pollInterval = 100 * time.Millisecond // of a promotion that another replica works on
 )
-
-// evidenceTag are the tags that belong to digests. Nobody promotes to them by name.
-var evidenceTag = regexp.MustCompile(`^sha(256|512)-[0-9a-f]{64,}`)
 
 // Promote carries out a request and returns the promotion in a terminal state, or Pending
 // where it waits for approvals. created is false where the same was asked and done before. A policy that says no is no error: the
@@ -152,7 +148,7 @@ func (e *Engine) check(r *Request, actor string) (*tiers.Repository, error) {
 		if err := oci.CheckTag(tag); err != nil {
 			return nil, fmt.Errorf("%w: %w", oci.ErrRequestInvalid, err)
 		}
-		if evidenceTag.MatchString(tag) {
+		if oci.IsAttachmentTag(tag) {
 			return nil, fmt.Errorf("%w: tag %s belongs to the evidence of a digest and rises with that", oci.ErrRequestInvalid, tag)
 		}
 	}

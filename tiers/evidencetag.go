@@ -52,11 +52,7 @@ func (r *Repository) loses(ctx context.Context, tag string, old digest.Digest, m
 	if m == nil {
 		return nil, fmt.Errorf("%w: %s:%s keeps evidence about %s and goes only with it", oci.ErrTagImmutable, r.FullName(), tag, subject)
 	}
-	desc, body, err := r.Manifest(ctx, old.String())
-	if err != nil {
-		return nil, err
-	}
-	before, err := oci.ParseManifest(desc.MediaType, body)
+	before, err := r.parsed(ctx, old)
 	if err != nil {
 		return nil, err
 	}
@@ -71,15 +67,20 @@ func (r *Repository) loses(ctx context.Context, tag string, old digest.Digest, m
 
 // losesTo is loses for a manifest that is in the repository.
 func (r *Repository) losesTo(ctx context.Context, tag string, old, d digest.Digest) ([]Condition, error) {
-	desc, body, err := r.Manifest(ctx, d.String())
-	if err != nil {
-		return nil, err
-	}
-	m, err := oci.ParseManifest(desc.MediaType, body)
+	m, err := r.parsed(ctx, d)
 	if err != nil {
 		return nil, err
 	}
 	return r.loses(ctx, tag, old, m)
+}
+
+// parsed reads and parses a manifest.
+func (r *Repository) parsed(ctx context.Context, d digest.Digest) (*oci.Manifest, error) {
+	desc, body, err := r.Manifest(ctx, d.String())
+	if err != nil {
+		return nil, err
+	}
+	return oci.ParseManifest(desc.MediaType, body)
 }
 
 // sameEvidence compares what cosign keeps of one attestation or signature: the signature

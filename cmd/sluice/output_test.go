@@ -134,15 +134,3 @@ func TestBytesText(t *testing.T) {
 		}
 	}
 }
-
-func TestAttachmentTags(t *testing.T) {
-	sum := digest.FromString("x").Encoded()
-	for tag, want := range map[string]bool{
-		"sha256-" + sum: true, "sha256-" + sum + ".sig": true, "sha256-" + sum + ".att": true,
-		"1.0": false, "sha256-abc": false, "latest": false, "release-" + sum: false,
-	} {
-		if isAttachmentTag(tag) != want {
-			t.Errorf("%s: want %v", tag, want)
-		}
-	}
-}

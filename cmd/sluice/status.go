@@ -143,7 +143,7 @@ func (c *client) tierStatus(ctx context.Context, tier, repository string) (tierS
 		return out, err
 	}
 	for _, a := range all {
-		tags := slices.DeleteFunc(slices.Clone(a.Tags), isAttachmentTag)
+		tags := slices.DeleteFunc(slices.Clone(a.Tags), oci.IsAttachmentTag)
 		if len(tags) == 0 || a.Subject != "" {
 			continue
 		}
@@ -153,14 +153,6 @@ func (c *client) tierStatus(ctx context.Context, tier, repository string) (tierS
 		return cmp.Or(b.CreatedAt.Compare(a.CreatedAt), cmp.Compare(a.Digest, b.Digest))
 	})
 	return out, nil
-}
-
-// isAttachmentTag says whether clients keep signatures or referrers of another manifest
-// under a tag: cosign's sha256-….sig, and the fallback tag sha256-….
-func isAttachmentTag(tag string) bool {
-	algorithm, rest, ok := strings.Cut(tag, "-")
-	encoded, _, _ := strings.Cut(rest, ".")
-	return ok && (algorithm == "sha256" || algorithm == "sha512") && len(encoded) >= 64
 }
 
 // gates asks every tier that rises from tier i about the newest artifacts in it.

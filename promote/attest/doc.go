@@ -15,7 +15,8 @@
 //     readers that disagree about one document are how signed bytes get a second meaning.
 //   - Unsigned statements are data, never evidence. What makes a signature an authority's
 //     is one kind of trust: keys, identities of a Sigstore deployment under a pinned root,
-//     or certificates of authorities of one's own. All of it is verified offline.
+//     certificates of authorities of one's own, or Notary identities. All of it is verified
+//     offline.
 //   - A verified time says that a signature was there by then. It is the only thing that
 //     lets a key or certificate count that has expired since.
 //   - A Verifier keeps what an attestation holds and proves, never who may sign or when.

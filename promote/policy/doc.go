@@ -3,7 +3,8 @@
 //
 // Evaluation is pure. It reads no clock, no store and no network, so the same policy and
 // the same facts give the same verdict, at a promotion, in a dry run and in an audit years
-// later. A policy's digest covers its trust: keys are inlined when it is loaded.
+// later. What takes longer than MaxDecision has no verdict at all. A policy's digest covers
+// its trust: keys are inlined when it is loaded.
 //
 // The package fails closed and refuses on purpose:
 //
