@@ -178,7 +178,7 @@ func (a *Arrival) addManifest(ctx context.Context, change *Change, m Arriving, r
 		shown.Pending = withID(pending, a.ID)
 		change.Put = append(change.Put, Put{Key: referrer.Key, Value: Encode(shown)})
 	}
-	change.Put = append(change.Put, Put{Key: record.Key, Value: Encode(value)})
+	change.Put = append(change.Put, Put{Key: record.Key, Value: Encode(value)}, Put{Key: selfKey(t.store, d, t.Name, name)})
 	return nil
 }
 
@@ -343,6 +343,7 @@ func (a *Arrival) settleBatch(ctx context.Context, key string, guard Condition, 
 		for _, d := range entry.Refs {
 			change.Delete = append(change.Delete, refKey(t.store, d, t.Name, name, entry.Manifest))
 		}
+		change.Delete = append(change.Delete, selfKey(t.store, entry.Manifest, t.Name, name))
 	}
 	_, err = a.repo.registry.catalog.Commit(ctx, change)
 	return err

@@ -116,7 +116,7 @@ func (r *Repository) mount(ctx context.Context, from *Repository, d digest.Diges
 	_, err = r.commitLink(ctx, Change{
 		If: []Condition{unchanged, Present(linkKey(from.Tier.Name, from.Name, d))},
 		Put: append(renewed,
-			Put{Key: linkKey(r.Tier.Name, r.Name, d), Value: Encode(LinkRecord{Size: blob.Size})},
+			Put{Key: linkKey(r.Tier.Name, r.Name, d), Value: Encode(LinkRecord{Size: blob.Size, RenewedAt: r.registry.Now()})},
 			r.registry.EventPut(Event{Type: EventBlobMounted, Actor: r.Actor, Tier: r.Tier.Name, Repository: r.Name, From: from.FullName(),
 				Digest: d, Store: r.Tier.store, Key: blob.Key, Size: blob.Size})),
 	}, d, blob.Size)

@@ -61,7 +61,7 @@ func (r *Repository) deleteManifest(ctx context.Context, d digest.Digest) error 
 		return err
 	}
 	change := Change{If: []Condition{Unchanged(record), None(parents)},
-		Delete: append(refs, record.Key, pushingKey(r.Tier.Name, r.Name, d))}
+		Delete: append(refs, record.Key, selfKey(r.Tier.store, d, r.Tier.Name, r.Name), pushingKey(r.Tier.Name, r.Name, d))}
 	if evidence.Key != "" {
 		change.If = append(change.If, evidence)
 	}

@@ -360,7 +360,7 @@ func (u *Upload) blobChange(o object, d digest.Digest, known Record, done *uploa
 		change.Put = append(change.Put, Put{Key: u.record.Key, Value: Encode(*done), Expire: expire})
 	}
 	change.Put = append(change.Put,
-		Put{Key: linkKey(t.Name, u.repo.Name, d), Value: Encode(LinkRecord{Size: blob.Size})},
+		Put{Key: linkKey(t.Name, u.repo.Name, d), Value: Encode(LinkRecord{Size: blob.Size, RenewedAt: registry.Now()})},
 		registry.EventPut(Event{Type: EventBlobPushed, Actor: u.repo.Actor, Tier: t.Name, Repository: u.repo.Name,
 			Digest: d, Store: t.store, Key: blob.Key, Size: blob.Size}))
 	return change, blob, nil

@@ -10,9 +10,11 @@ import (
 //
 //	store/<store>/blob/<digest>                          where the bytes are: blobRecord
 //	store/<store>/ref/<digest>/<tier>/<repo>@<manifest>  a manifest needs these bytes
+//	store/<store>/ref/<digest>/.manifest/<tier>/<repo>   the manifest itself stands, seen or not, in the repository
 //	store/<store>/ref/<digest>/.pin/<promotion>          a promotion needs these bytes
 //	store/<store>/ref/<digest>/.record/<id>              an event tells of these bytes
 //	store/<store>/intent/<key>                           an object is about to be written
+//	store/<store>/condemned/<key>                        an object that nothing names is about to go: condemnedRecord
 //	tier/<tier>/repo/<repo>                              the repository; its revision is the generation
 //	tier/<tier>/manifest/<repo>@<digest>                 ManifestRecord
 //	tier/<tier>/pushing/<repo>@<digest>                  its references are being written, before itself
@@ -56,7 +58,15 @@ func pinKey(store string, d digest.Digest, promotion string) string {
 	return refPrefix(store, d) + ".pin/" + promotion
 }
 
+// selfKey is the reference of a manifest to its own bytes. It comes and goes with the
+// manifest's record.
+func selfKey(store string, d digest.Digest, tier, repo string) string {
+	return refPrefix(store, d) + ".manifest/" + tier + "/" + repo
+}
+
 func intentKey(store, object string) string { return "store/" + store + "/intent/" + object }
+
+func condemnedKey(store, object string) string { return "store/" + store + "/condemned/" + object }
 
 func repoPrefix(tier string) string { return "tier/" + tier + "/repo/" }
 

@@ -267,7 +267,7 @@ func (p *push) references() []Change {
 			Put: []Put{
 				{Key: refKey(t.store, b.Digest, t.Name, name, p.desc.Digest)},
 				// Written again so that a DELETE of the blob meanwhile takes nothing away.
-				{Key: linkKey(t.Name, name, b.Digest), Value: Encode(LinkRecord{Size: b.Size})},
+				{Key: linkKey(t.Name, name, b.Digest), Value: Encode(LinkRecord{Size: b.Size, RenewedAt: p.repo.registry.Now()})},
 			},
 		}
 		p.repo.keepsLink(&ref, b.Digest)
@@ -352,7 +352,9 @@ func (p *push) putRecords(change *Change) {
 			Value: Encode(newReferrer(p.desc, p.manifest)),
 		})
 	}
-	change.Put = append(change.Put, Put{Key: manifestKey(t.Name, name, p.desc.Digest), Value: Encode(m)})
+	change.Put = append(change.Put,
+		Put{Key: manifestKey(t.Name, name, p.desc.Digest), Value: Encode(m)},
+		Put{Key: selfKey(t.store, p.desc.Digest, t.Name, name)})
 }
 
 // explain turns the conflict over a blob or child that went away into the answer that a

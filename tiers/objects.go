@@ -112,9 +112,41 @@ type Presigner interface {
 	Presign(ctx context.Context, key string) (string, error)
 }
 
+// MaxObjects is how many objects or uploads one listing returns at the most.
+const MaxObjects = 1000
+
+// ObjectEntry is an object in a listing.
+type ObjectEntry struct {
+	Key        string
+	Size       int64
+	ModifiedAt time.Time // by the clock of the store
+}
+
+// OpenUpload is a multipart upload that was begun and neither completed nor aborted.
+type OpenUpload struct {
+	Key       string
+	ID        string
+	StartedAt time.Time // by the clock of the store
+}
+
+// Lister says what lies in a bucket, whether or not anything names it. What changes while
+// a listing goes on may be in it or not; what is there all the while is in it.
+type Lister interface {
+	// List lists at most n objects, 1 to MaxObjects, whose keys begin with prefix, in the
+	// order of their keys, behind the key after. Fewer than n: there are no more.
+	List(ctx context.Context, prefix, after string, n int) ([]ObjectEntry, error)
+
+	// Uploads lists at most n open multipart uploads, 1 to MaxObjects, whose keys begin with
+	// prefix, in the order of their keys, behind the key after. Fewer than n: there are no
+	// more. Of several uploads of the last key of a page some may be left out: they are
+	// found once the others are gone.
+	Uploads(ctx context.Context, prefix, after string, n int) ([]OpenUpload, error)
+}
+
 // Bucket is all that a store of bytes offers; the S3 adapter implements it.
 type Bucket interface {
 	Objects
+	Lister
 	Multipart
 	Copier
 	Presigner

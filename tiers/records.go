@@ -62,8 +62,11 @@ type ReferrerRecord struct {
 
 // LinkRecord lets a repository read a blob of its store.
 type LinkRecord struct {
-	Size    int64    `json:"size"`
-	Pending []string `json:"pending,omitempty"`
+	Size int64 `json:"size"`
+	// RenewedAt is when a client was last told that the repository has the blob. A
+	// promotion tells nobody.
+	RenewedAt time.Time `json:"renewedAt,omitzero"`
+	Pending   []string  `json:"pending,omitempty"`
 }
 
 func (m ManifestRecord) marks() []string { return m.Pending }

@@ -41,6 +41,8 @@ func TestBucket(t *testing.T, open func(t *testing.T) tiers.Bucket) {
 		{"Abort", testAbort},
 		{"Concurrent", testConcurrent},
 		{"Identity", testIdentity},
+		{"ListObjects", testListObjects},
+		{"ListUploads", testListUploads},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, open(t)) })
 	}
