@@ -80,6 +80,15 @@ type intentRecord struct {
 	StartedAt time.Time `json:"startedAt"`
 }
 
+// condemnedRecord is an object that nothing names any more, and that is deleted once those
+// who may still read it have had their time. Its key is that of the object.
+type condemnedRecord struct {
+	Digest digest.Digest `json:"digest,omitempty"` // where it is known
+	Size   int64         `json:"size,omitempty"`
+	At     time.Time     `json:"at"`
+	Why    string        `json:"why"`
+}
+
 // repositoryRecord marks a repository that has held a manifest.
 type repositoryRecord struct{}
 

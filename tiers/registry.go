@@ -60,6 +60,8 @@ type Config struct {
 	// Buffers bounds the memory of uploads of unknown length: so many of 16 MiB each at
 	// once, further ones wait. 0: 12.
 	Buffers int
+	// Collection says how long what nothing needs stays.
+	Collection CollectConfig
 }
 
 // Registry is a set of tiers over one catalog.
@@ -74,6 +76,7 @@ type Registry struct {
 	sessionKey []byte // authenticates the ids of upload sessions
 	bodies     bodies
 	pages      *pages
+	collection CollectConfig
 }
 
 // New checks the configuration and asks every bucket who it is.
@@ -92,12 +95,16 @@ func New(ctx context.Context, config Config) (*Registry, error) {
 		config.Buffers = 12
 	}
 	r.buffers = newBuffers(config.Buffers)
+	var err error
+	redirects := slices.ContainsFunc(config.Tiers, func(t Tier) bool { return t.Redirect })
+	if r.collection, err = config.Collection.withDefaults(redirects); err != nil {
+		return nil, err
+	}
 	for _, t := range config.Tiers {
 		if err := r.add(ctx, t); err != nil {
 			return nil, err
 		}
 	}
-	var err error
 	if r.bodies, err = newBodies(); err != nil {
 		return nil, err
 	}
