@@ -27,7 +27,7 @@ func (s *Server) getBlob(r v2Request) error {
 		return err
 	}
 	ctx := r.Request().Context()
-	blob, err := r.repo.Blob(ctx, d)
+	blob, err := s.findBlob(r, d)
 	if err != nil {
 		return err
 	}
@@ -65,6 +65,16 @@ func (s *Server) getBlob(r v2Request) error {
 		return fmt.Errorf("read blob %s: %w", d, content.err)
 	}
 	return nil
+}
+
+// findBlob finds the blob that a client asks for. A client that may push and only asks
+// whether it is there means to leave out its upload: to that one it is promised.
+func (s *Server) findBlob(r v2Request, d digest.Digest) (*tiers.Blob, error) {
+	ctx := r.Request().Context()
+	if r.Request().Method == http.MethodHead && s.allow(r, ActionPush, r.repo.Tier.Name, r.repo.Name) == nil {
+		return r.repo.Promise(ctx, d)
+	}
+	return r.repo.Blob(ctx, d)
 }
 
 // blobReader lets http.ServeContent seek in a blob: nothing is asked of the store until

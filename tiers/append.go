@@ -37,7 +37,7 @@ func (u *Upload) Append(ctx context.Context, r io.Reader, start, length int64) e
 	if err != nil {
 		return err
 	}
-	u.cleanOld(ctx)
+	_ = u.cleanOld(ctx) // what stays is named still
 	u.retire()
 	if u.state.Whole { // a PUT that failed may have written the key, or may yet
 		u.state.Old = append(u.state.Old, u.state.Key)
@@ -60,15 +60,18 @@ func (u *Upload) Append(ctx context.Context, r io.Reader, start, length int64) e
 	return w.commit(ctx)
 }
 
-// cleanOld deletes former tails; those that stay are tried again by the next request.
-func (u *Upload) cleanOld(ctx context.Context) {
+// cleanOld deletes former tails; those that stay, for the error, are tried again by the next
+// request.
+func (u *Upload) cleanOld(ctx context.Context) error {
 	var left []string
+	var failed error
 	for _, key := range u.state.Old {
 		if err := u.repo.Tier.Bucket.Delete(ctx, key); err != nil {
-			left = append(left, key)
+			left, failed = append(left, key), err
 		}
 	}
 	u.state.Old = left
+	return failed
 }
 
 // retire lets go of the tail that a request which failed may have written.

@@ -90,7 +90,7 @@ func (r *Registry) Store(ctx context.Context, t *Tier, d digest.Digest, body []b
 			return err
 		}
 		_, err := r.catalog.Commit(ctx, change)
-		return err
+		return s.failed(err)
 	})
 	s.Settle(ctx, err)
 	return s.Key(), err

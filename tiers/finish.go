@@ -27,10 +27,7 @@ func (u *Upload) Finish(ctx context.Context, r io.Reader, start, length int64, w
 		return u.refused(ctx, err)
 	}
 	if u.state.Done != "" {
-		if u.state.Done == want {
-			return nil
-		}
-		return fmt.Errorf("%w: %s ended as %s", oci.ErrUploadUnknown, u.ID, u.state.Done)
+		return u.finished(ctx, want)
 	}
 	if start >= 0 && start != u.state.Offset {
 		return fmt.Errorf("%w: the upload has %d bytes, the chunk begins at %d", oci.ErrRangeInvalid, u.state.Offset, start)
@@ -54,6 +51,18 @@ func (u *Upload) Finish(ctx context.Context, r io.Reader, start, length int64, w
 		return u.mismatch(ctx, got, want)
 	}
 	_, err = u.recordBlob(ctx, object{key: u.state.Key, size: u.state.Offset}, want)
+	return err
+}
+
+// finished answers a request that ended the session before, or one that came too late.
+func (u *Upload) finished(ctx context.Context, want digest.Digest) error {
+	if u.state.Done != want {
+		return fmt.Errorf("%w: %s ended as %s", oci.ErrUploadUnknown, u.ID, u.state.Done)
+	}
+	_, err := u.repo.Promise(ctx, want)
+	if isUnknown(err) {
+		return fmt.Errorf("%w: %s ended as %s, which was removed since: upload it again", oci.ErrUploadUnknown, u.ID, want)
+	}
 	return err
 }
 
@@ -374,16 +383,19 @@ func (u *Upload) tidy(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
 	defer cancel()
-	u.cleanOld(ctx)
-	if len(u.state.Old) > 0 {
-		u.repo.registry.log.WarnContext(ctx, "objects of an upload are left for garbage collection", "upload", u.ID, "keys", u.state.Old)
-		return
+	if err := u.clean(ctx); err != nil {
+		u.repo.registry.log.WarnContext(ctx, "what an ended upload left behind stays until garbage collection", "upload", u.ID, "error", err)
+	}
+}
+
+// clean removes the objects that an ended session names and lets it expire.
+func (u *Upload) clean(ctx context.Context) error {
+	if err := u.cleanOld(ctx); err != nil {
+		return err
 	}
 	_, err := u.repo.registry.catalog.Commit(ctx, Change{
 		If:  []Condition{Unchanged(u.record)},
 		Put: []Put{{Key: u.record.Key, Value: Encode(u.state), Expire: sessionMemory}},
 	})
-	if err != nil {
-		u.repo.registry.log.WarnContext(ctx, "an ended upload stays until garbage collection", "upload", u.ID, "error", err)
-	}
+	return err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -213,7 +214,7 @@ func (p *push) store(ctx context.Context, body []byte) error {
 			added = 0
 		}
 		_, err = p.repo.commitUsage(ctx, change, added)
-		return p.explain(err)
+		return p.explain(p.staged.failed(err))
 	})
 	p.staged.Settle(ctx, err)
 	if err == nil {
@@ -240,7 +241,7 @@ func (p *push) stageReferences(ctx context.Context) (last Change, err error) {
 		batch := mergeChanges(refs[:min(refsPerChange, len(refs))])
 		batch.If = append(batch.If, Unchanged(marker))
 		if marker.Revision == 0 {
-			batch.Put = append(batch.Put, Put{Key: marker.Key})
+			batch.Put = append(batch.Put, Put{Key: marker.Key, Value: Encode(pushingRecord{StartedAt: p.repo.registry.Now()})})
 		}
 		revision, err := p.repo.registry.catalog.Commit(ctx, batch)
 		if err != nil {
@@ -267,7 +268,7 @@ func (p *push) references() []Change {
 			Put: []Put{
 				{Key: refKey(t.store, b.Digest, t.Name, name, p.desc.Digest)},
 				// Written again so that a DELETE of the blob meanwhile takes nothing away.
-				{Key: linkKey(t.Name, name, b.Digest), Value: Encode(LinkRecord{Size: b.Size, RenewedAt: p.repo.registry.Now()})},
+				{Key: linkKey(t.Name, name, b.Digest), Value: Encode(LinkRecord{Size: b.Size, RenewedAt: p.promised(b.Digest)})},
 			},
 		}
 		p.repo.keepsLink(&ref, b.Digest)
@@ -285,6 +286,21 @@ func (p *push) references() []Change {
 		})
 	}
 	return refs
+}
+
+// promised is when somebody was last told that the repository has a blob. A manifest keeps
+// the blob by its reference and tells nobody: the promise of the link must not outlast that
+// of the bytes.
+func (p *push) promised(d digest.Digest) time.Time {
+	record := p.records[linkKey(p.repo.Tier.Name, p.repo.Name, d)]
+	if record.Revision == 0 { // it has gone since it was looked for
+		return time.Time{}
+	}
+	link, err := Decode[LinkRecord](record)
+	if err != nil { // it was decoded before
+		return time.Time{}
+	}
+	return link.RenewedAt
 }
 
 func mergeChanges(changes []Change) Change {
@@ -313,7 +329,7 @@ func (p *push) complete(ctx context.Context, change *Change, record Record) erro
 		*change = Change{} // the same again
 		return nil
 	}
-	if err := p.staged.change(change, p.records[blobKey(t.store, d)]); err != nil {
+	if err := p.staged.change(ctx, change, p.records[blobKey(t.store, d)]); err != nil {
 		return err
 	}
 	change.If = append(change.If, Unchanged(record))

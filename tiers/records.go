@@ -63,8 +63,8 @@ type ReferrerRecord struct {
 // LinkRecord lets a repository read a blob of its store.
 type LinkRecord struct {
 	Size int64 `json:"size"`
-	// RenewedAt is when a client was last told that the repository has the blob. A
-	// promotion tells nobody.
+	// RenewedAt is when a client was last told that the repository has the blob. Zero, where
+	// a promotion brought it or nobody wrote that down: as that of its bytes.
 	RenewedAt time.Time `json:"renewedAt,omitzero"`
 	Pending   []string  `json:"pending,omitempty"`
 }
@@ -78,6 +78,12 @@ type intentRecord struct {
 	For       string    `json:"for"` // manifest, summary, copy, record
 	By        string    `json:"by"`
 	StartedAt time.Time `json:"startedAt"`
+}
+
+// pushingRecord marks a manifest whose references are being written. Without a time it is
+// older than any.
+type pushingRecord struct {
+	StartedAt time.Time `json:"startedAt,omitzero"`
 }
 
 // condemnedRecord is an object that nothing names any more, and that is deleted once those
