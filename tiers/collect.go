@@ -1,7 +1,6 @@
 package tiers
 
 import (
-	"context"
 	"fmt"
 	"time"
 
@@ -127,14 +126,4 @@ type CollectProblem struct {
 	Store   string `json:"store,omitempty"`
 	Key     string `json:"key,omitempty"`
 	Message string `json:"message"` // what is wrong, and what to do about it
-}
-
-// Collect takes away what nothing needs any more, while pushes, pulls and promotions go on.
-// Any number of collections may run at once, on whatever replica; a second one finds little
-// to do. progress, where not nil, is called now and then with what was done so far.
-//
-// What it cannot look at it leaves alone and reports as a problem. The error says which
-// sweeps came to no end; what they did before is done.
-func (r *Registry) Collect(ctx context.Context, o CollectOptions, progress func(Collected)) (Collected, error) {
-	return Collected{DryRun: o.DryRun, Sweeps: map[Sweep]Swept{}}, ctx.Err()
 }

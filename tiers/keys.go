@@ -17,7 +17,7 @@ import (
 //	store/<store>/condemned/<key>                        an object that nothing names is about to go: condemnedRecord
 //	tier/<tier>/repo/<repo>                              the repository; its revision is the generation
 //	tier/<tier>/manifest/<repo>@<digest>                 ManifestRecord
-//	tier/<tier>/pushing/<repo>@<digest>                  its references are being written, before itself
+//	tier/<tier>/pushing/<repo>@<digest>                  its references are being written, before itself: pushingRecord
 //	tier/<tier>/tag/<repo>:<tag>                         TagRecord
 //	tier/<tier>/tagged/<repo>@<digest>/<tag>             the tags of a manifest
 //	tier/<tier>/referrer/<repo>@<subject>/<digest>       ReferrerRecord
@@ -26,6 +26,8 @@ import (
 //	tier/<tier>/usage/<prefix>                           what a quota counts: usageRecord
 //	upload/<id>                                          uploadRecord
 //	uploading/<tier>/<id>                                the session is open, where a tier limits them
+//	catalog-id                                           the id of this catalog, as its marks in the buckets say
+//	schema                                               what all records are known to be like: schemaRecord
 //	session-key                                          authenticates the ids of uploads
 //	pinned/<promotion>/<ulid>                            what a batch of pins pinned
 //	staged/<arrival>/<ulid>                              what a batch of an arrival staged
@@ -40,14 +42,21 @@ const (
 	prefixEvent  = "event/"
 )
 
-const sessionKeyKey = "session-key"
+// Records that there is one of.
+const (
+	sessionKeyKey = "session-key"
+	catalogIDKey  = "catalog-id"
+	schemaKey     = "schema"
+)
+
+func storePrefix(store, kind string) string { return "store/" + store + "/" + kind + "/" }
 
 func blobKey(store string, d digest.Digest) string {
-	return "store/" + store + "/blob/" + d.String()
+	return storePrefix(store, "blob") + d.String()
 }
 
 func refPrefix(store string, d digest.Digest) string {
-	return "store/" + store + "/ref/" + d.String() + "/"
+	return storePrefix(store, "ref") + d.String() + "/"
 }
 
 func refKey(store string, d digest.Digest, tier, repo string, manifest digest.Digest) string {
@@ -64,9 +73,9 @@ func selfKey(store string, d digest.Digest, tier, repo string) string {
 	return refPrefix(store, d) + ".manifest/" + tier + "/" + repo
 }
 
-func intentKey(store, object string) string { return "store/" + store + "/intent/" + object }
+func intentKey(store, object string) string { return storePrefix(store, "intent") + object }
 
-func condemnedKey(store, object string) string { return "store/" + store + "/condemned/" + object }
+func condemnedKey(store, object string) string { return storePrefix(store, "condemned") + object }
 
 func repoPrefix(tier string) string { return "tier/" + tier + "/repo/" }
 

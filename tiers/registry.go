@@ -77,6 +77,8 @@ type Registry struct {
 	bodies     bodies
 	pages      *pages
 	collection CollectConfig
+	id         string // of the catalog
+	window     int    // how many objects a search for strays remembers at once
 }
 
 // New checks the configuration and asks every bucket who it is.
@@ -87,7 +89,7 @@ func New(ctx context.Context, config Config) (*Registry, error) {
 	if len(config.Tiers) == 0 {
 		return nil, errors.New("tiers: at least one tier is needed")
 	}
-	r := &Registry{catalog: config.Catalog, log: config.Log, now: config.Now, announcers: map[string]*announcer{}}
+	r := &Registry{catalog: config.Catalog, log: config.Log, now: config.Now, announcers: map[string]*announcer{}, window: strayWindow}
 	if r.now == nil {
 		r.now = time.Now
 	}
@@ -104,6 +106,9 @@ func New(ctx context.Context, config Config) (*Registry, error) {
 		if err := r.add(ctx, t); err != nil {
 			return nil, err
 		}
+	}
+	if err := r.claim(ctx); err != nil {
+		return nil, err
 	}
 	if r.bodies, err = newBodies(); err != nil {
 		return nil, err
@@ -153,6 +158,19 @@ func (r *Registry) add(ctx context.Context, t Tier) error {
 		return fmt.Errorf("tier %q: records of former quotas: %w", t.Name, err)
 	}
 	r.tiers = append(r.tiers, &t)
+	return nil
+}
+
+// claim marks the buckets as this catalog's.
+func (r *Registry) claim(ctx context.Context) (err error) {
+	if r.id, err = r.identify(ctx); err != nil {
+		return fmt.Errorf("tiers: the id of the catalog: %w", err)
+	}
+	for _, p := range r.places() {
+		if err := r.mark(ctx, p.bucket); err != nil {
+			return fmt.Errorf("tier %q: mark its bucket: %w", p.tiers[0].Name, err)
+		}
+	}
 	return nil
 }
 
