@@ -104,6 +104,11 @@ func reliances() map[string]reliance {
 				}
 			}
 		}, arrive(manifest, small, blob, data), readable(func(w *world) *tiers.Repository { return w.stable }, blob)},
+		"arrival of a blob that is shown": {func(w *world) {
+			if err := w.stable.AsRegistry().Push(w.t.Context(), blob, stream(data)); err != nil {
+				w.t.Fatal(err)
+			}
+		}, arrive(manifest, small, blob, data), readable(func(w *world) *tiers.Repository { return w.stable }, blob)},
 	}
 }
 
