@@ -141,7 +141,7 @@ func (r *Repository) deleteBlob(ctx context.Context, d digest.Digest) error {
 		return err
 	}
 	refs := refPrefix(r.Tier.store, d) + r.Tier.Name + "/" + r.Name + "@"
-	if kept, err := r.prune(ctx, refs); err != nil {
+	if kept, err := r.prune(ctx, refs, false); err != nil {
 		return err
 	} else if kept {
 		return fmt.Errorf("%w: blob %s@%s belongs to a manifest: delete that first", oci.ErrUnsupported, r.FullName(), d)

@@ -19,9 +19,10 @@ import (
 //	tier/<tier>/manifest/<repo>@<digest>                 ManifestRecord
 //	tier/<tier>/pushing/<repo>@<digest>                  its references are being written, before itself: pushingRecord
 //	tier/<tier>/tag/<repo>:<tag>                         TagRecord
-//	tier/<tier>/tagged/<repo>@<digest>/<tag>             the tags of a manifest
+//	tier/<tier>/tagged/<repo>@<digest>/<tag>             the tags of a manifest: taggedRecord, or nothing
 //	tier/<tier>/referrer/<repo>@<subject>/<digest>       ReferrerRecord
 //	tier/<tier>/subject/<repo>@<subject>                 its revision grows when a referrer goes
+//	tier/<tier>/orphaned/<repo>@<digest>                 retention took the manifest, what hangs on it follows: orphanedRecord
 //	tier/<tier>/link/<repo>@<digest>                     the repository may read the blob: LinkRecord
 //	tier/<tier>/usage/<prefix>                           what a quota counts: usageRecord
 //	upload/<id>                                          uploadRecord
@@ -63,8 +64,10 @@ func refKey(store string, d digest.Digest, tier, repo string, manifest digest.Di
 	return refPrefix(store, d) + tier + "/" + repo + "@" + manifest.String()
 }
 
+func pinPrefix(store string, d digest.Digest) string { return refPrefix(store, d) + ".pin/" }
+
 func pinKey(store string, d digest.Digest, promotion string) string {
-	return refPrefix(store, d) + ".pin/" + promotion
+	return pinPrefix(store, d) + promotion
 }
 
 // selfKey is the reference of a manifest to its own bytes. It comes and goes with the
@@ -98,8 +101,10 @@ func tagPrefix(tier, repo string) string { return "tier/" + tier + "/tag/" + rep
 func tagKey(tier, repo, tag string) string { return tagPrefix(tier, repo) + tag }
 
 func taggedPrefix(tier, repo string, d digest.Digest) string {
-	return "tier/" + tier + "/tagged/" + repo + "@" + d.String() + "/"
+	return taggedIn(tier, repo) + d.String() + "/"
 }
+
+func taggedIn(tier, repo string) string { return "tier/" + tier + "/tagged/" + repo + "@" }
 
 func referrerPrefix(tier, repo string, subject digest.Digest) string {
 	return "tier/" + tier + "/referrer/" + repo + "@" + subject.String() + "/"
@@ -107,6 +112,12 @@ func referrerPrefix(tier, repo string, subject digest.Digest) string {
 
 func subjectKey(tier, repo string, subject digest.Digest) string {
 	return "tier/" + tier + "/subject/" + repo + "@" + subject.String()
+}
+
+func orphanedPrefix(tier, repo string) string { return "tier/" + tier + "/orphaned/" + repo + "@" }
+
+func orphanedKey(tier, repo string, d digest.Digest) string {
+	return orphanedPrefix(tier, repo) + d.String()
 }
 
 func linkKey(tier, repo string, d digest.Digest) string {

@@ -314,7 +314,8 @@ func mergeChanges(changes []Change) Change {
 }
 
 // complete adds to the last change what makes the manifest and its tags seen. record is
-// the manifest's as it was read. A push that would change nothing is left empty.
+// the manifest's as it was read. Of a push that would change nothing only that it came is
+// written down, if at all.
 //
 // Each tag that moves has an event, as if it had been set by itself; the first of a new
 // manifest is told with the push.
@@ -326,8 +327,7 @@ func (p *push) complete(ctx context.Context, change *Change, record Record) erro
 		return err
 	}
 	if !isNew && len(events) == 0 {
-		*change = Change{} // the same again
-		return nil
+		return p.again(ctx, change, record)
 	}
 	if err := p.staged.change(ctx, change, p.records[blobKey(t.store, d)]); err != nil {
 		return err
@@ -336,7 +336,15 @@ func (p *push) complete(ctx context.Context, change *Change, record Record) erro
 	change.Put = append(change.Put, Put{Key: repoKey(t.Name, name), Value: Encode(repositoryRecord{})})
 	if !isNew {
 		// Written again so that a DELETE of the manifest notices the tag.
-		change.Put = append(change.Put, Put{Key: record.Key, Value: record.Value})
+		renewed, err := p.renewed(record)
+		if err != nil {
+			return err
+		}
+		tags, err := p.renewedTags(ctx)
+		if err != nil {
+			return err
+		}
+		change.Put = append(append(change.Put, renewed), tags...)
 	} else {
 		p.putRecords(change)
 		if len(events) == 0 {

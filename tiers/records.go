@@ -33,6 +33,8 @@ type ManifestRecord struct {
 	Depth        int           `json:"depth,omitempty"` // levels of indexes below and with it
 	CreatedAt    time.Time     `json:"createdAt"`
 	By           string        `json:"by"`
+	// RenewedAt is when a client last pushed it again, an hour or more after it last did.
+	RenewedAt time.Time `json:"renewedAt,omitzero"`
 	// Pending are the promotions that brought it; it is visible once one of them has
 	// committed. Empty: visible.
 	Pending []string `json:"pending,omitempty"`
@@ -45,6 +47,19 @@ type TagRecord struct {
 	Size      int64         `json:"size"`
 	UpdatedAt time.Time     `json:"updatedAt"`
 	By        string        `json:"by"`
+}
+
+// taggedRecord is what is known of a tag beyond where it points.
+type taggedRecord struct {
+	// RenewedAt is when a client last pushed the same under the tag again, as of a manifest.
+	RenewedAt time.Time `json:"renewedAt,omitzero"`
+}
+
+// orphanedRecord is left by a manifest that retention took until all that hung on it has
+// gone too: a crash in between leaves nothing behind.
+type orphanedRecord struct {
+	Cause    string          `json:"cause"` // why the manifest went
+	Children []digest.Digest `json:"children,omitempty"`
 }
 
 // ReferrerRecord is a manifest that names another as its subject, as the referrers API

@@ -38,7 +38,9 @@ type Tier struct {
 	// reach. Who may pull is asked before; whoever has the address has the blob.
 	Redirect bool
 	Limits   Limits // of a tier that is pushed to
-	Bucket   Bucket
+	// Retention is what goes by itself from a tier that is pushed to.
+	Retention Retention
+	Bucket    Bucket
 
 	store     string // the identity of the bucket
 	uploading *uploading
@@ -141,6 +143,9 @@ func (r *Registry) add(ctx context.Context, t Tier) error {
 		}
 	}
 	if err := t.setLimits(); err != nil {
+		return err
+	}
+	if err := t.setRetention(); err != nil {
 		return err
 	}
 	if t.Bucket == nil {

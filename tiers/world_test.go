@@ -393,7 +393,7 @@ func (a *auditor) tier(key string, r tiers.Record) {
 		} else if a.strict {
 			a.t.Errorf("%s is left over, hidden", key)
 		}
-	case "pushing":
+	case "pushing", "orphaned":
 		if a.strict {
 			a.t.Errorf("%s is left over", key)
 		}
