@@ -20,7 +20,7 @@ func (c *collector) sweepBlobs(ctx context.Context, p *place) error {
 	refs := &refCursor{catalog: c.catalog, prefix: storePrefix(p.store, "ref")}
 	return c.pages(ctx, Query{Prefix: prefix, Limit: collectPage}, func(page []Record) error {
 		c.count(func(s *Swept) { s.Looked += int64(len(page)) })
-		var dead []removal
+		var dead []clearing
 		for _, record := range page {
 			d := strings.TrimPrefix(record.Key, prefix)
 			needed, err := refs.has(ctx, d)
@@ -39,21 +39,21 @@ func (c *collector) sweepBlobs(ctx context.Context, p *place) error {
 }
 
 // deadBlob makes the change that condemns a blob if its promise has passed.
-func (c *collector) deadBlob(p *place, record Record, d digest.Digest) (removal, bool) {
+func (c *collector) deadBlob(p *place, record Record, d digest.Digest) (clearing, bool) {
 	b, err := Decode[blobRecord](record)
 	if err != nil {
 		c.problem(p.store, record.Key, err.Error())
-		return removal{}, false
+		return clearing{}, false
 	}
 	if !c.collection.blobLapsed(b.RenewedAt, c.began) {
-		return removal{}, false
+		return clearing{}, false
 	}
 	if !isObject(b.Key) {
 		c.problem(p.store, record.Key, "it names the object "+b.Key+", which is none of this registry's making")
-		return removal{}, false
+		return clearing{}, false
 	}
 	why := "nothing needs it, and nobody was told of it since " + stamp(b.RenewedAt)
-	return removal{
+	return clearing{
 		change: Change{
 			If:     []Condition{Unchanged(record), None(refPrefix(p.store, d))},
 			Delete: []string{record.Key},

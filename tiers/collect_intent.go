@@ -17,7 +17,7 @@ func (c *collector) sweepIntents(ctx context.Context, p *place) error {
 	prefix := storePrefix(p.store, "intent")
 	return c.pages(ctx, Query{Prefix: prefix, Limit: collectPage}, func(page []Record) error {
 		c.count(func(s *Swept) { s.Looked += int64(len(page)) })
-		var expired []removal
+		var expired []clearing
 		for _, record := range page {
 			intent, err := Decode[intentRecord](record)
 			object := strings.TrimPrefix(record.Key, prefix)
@@ -33,7 +33,7 @@ func (c *collector) sweepIntents(ctx context.Context, p *place) error {
 			}
 			d := objectDigest(object)
 			why := fmt.Sprintf("announced at %s (%s) and never recorded", stamp(intent.StartedAt), intent.For)
-			expired = append(expired, removal{
+			expired = append(expired, clearing{
 				change: Change{If: []Condition{Unchanged(record)}, Delete: []string{record.Key}, Put: []Put{c.condemn(p.store, object, d, 0, why)}},
 				item:   CollectItem{Store: p.store, Key: object, Digest: d, Why: why},
 			})

@@ -127,7 +127,7 @@ func (c *collector) removeLinks(ctx context.Context, t *Tier, links []*lapsedLin
 			n++
 		}
 		repo := links[0].repo
-		commit := func(change Change, batch []removal) error {
+		commit := func(change Change, batch []clearing) error {
 			var freed int64
 			for _, one := range batch {
 				freed += one.item.Size
@@ -135,11 +135,11 @@ func (c *collector) removeLinks(ctx context.Context, t *Tier, links []*lapsedLin
 			_, err := repo.commitUsage(ctx, change, -freed)
 			return err
 		}
-		removals := make([]removal, n)
+		clearings := make([]clearing, n)
 		for i, l := range links[:n] {
-			removals[i] = c.removeLink(l)
+			clearings[i] = c.removeLink(l)
 		}
-		if err := c.remove(ctx, removals, commit); err != nil {
+		if err := c.remove(ctx, clearings, commit); err != nil {
 			return err
 		}
 		links = links[n:]
@@ -147,10 +147,10 @@ func (c *collector) removeLinks(ctx context.Context, t *Tier, links []*lapsedLin
 	return nil
 }
 
-func (c *collector) removeLink(l *lapsedLink) removal {
+func (c *collector) removeLink(l *lapsedLink) clearing {
 	t, name := l.repo.Tier, l.repo.Name
 	why := "no manifest of the repository needs it, and nobody was told of it since " + stamp(l.RenewedAt)
-	return removal{
+	return clearing{
 		change: Change{
 			If:     []Condition{Unchanged(l.record), None(l.refs())},
 			Delete: []string{l.record.Key},

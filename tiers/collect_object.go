@@ -39,9 +39,9 @@ func (c *collector) sweepObjects(ctx context.Context, p *place) error {
 				return err
 			}
 		}
-		forgotten := make([]removal, len(due))
+		forgotten := make([]clearing, len(due))
 		for i, o := range due {
-			forgotten[i] = removal{change: Change{If: []Condition{Unchanged(o.record)}, Delete: []string{o.record.Key}},
+			forgotten[i] = clearing{change: Change{If: []Condition{Unchanged(o.record)}, Delete: []string{o.record.Key}},
 				item: CollectItem{Store: p.store, Key: o.key, Digest: o.Digest, Size: o.Size, Why: "condemned at " + stamp(o.At) + ": " + o.Why}}
 		}
 		return c.remove(ctx, forgotten, nil)

@@ -142,7 +142,7 @@ func (c *collector) isPushing(marker Record) bool {
 // them the marker goes, and those that follow ask that there is none.
 func (c *collector) prune(ctx context.Context, p *place, dead []*orphans) error {
 	for len(dead) > 0 {
-		var round []removal
+		var round []clearing
 		left := dead[:0]
 		for _, o := range dead {
 			n := min(len(o.keys), orphanRefs)
@@ -150,7 +150,7 @@ func (c *collector) prune(ctx context.Context, p *place, dead []*orphans) error 
 			if o.marker.Revision != 0 {
 				change.Delete = append([]string{o.marker.Key}, change.Delete...)
 			}
-			round = append(round, removal{change: change, item: CollectItem{Store: p.store, Tier: o.first.tier, Repository: o.first.repo, Digest: o.first.manifest,
+			round = append(round, clearing{change: change, item: CollectItem{Store: p.store, Tier: o.first.tier, Repository: o.first.repo, Digest: o.first.manifest,
 				Why: fmt.Sprintf("%d references of a manifest that does not exist", n)}})
 			o.keys, o.marker.Revision = o.keys[n:], 0
 			if len(o.keys) > 0 {

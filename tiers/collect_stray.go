@@ -214,7 +214,7 @@ func (c *collector) condemnStrays(ctx context.Context, p *place, w *window, alon
 }
 
 // strays makes the changes that condemn strays, if a second look finds no name for them.
-func (c *collector) strays(ctx context.Context, p *place, objects []ObjectEntry) ([]removal, error) {
+func (c *collector) strays(ctx context.Context, p *place, objects []ObjectEntry) ([]clearing, error) {
 	var digests []string
 	for _, o := range objects {
 		if d := objectDigest(o.Key); d != "" {
@@ -225,7 +225,7 @@ func (c *collector) strays(ctx context.Context, p *place, objects []ObjectEntry)
 	if err != nil {
 		return nil, err
 	}
-	var strays []removal
+	var strays []clearing
 	for _, o := range objects {
 		d := objectDigest(o.Key)
 		change := Change{If: []Condition{Absent(intentKey(p.store, o.Key)), Absent(condemnedKey(p.store, o.Key))}}
@@ -240,7 +240,7 @@ func (c *collector) strays(ctx context.Context, p *place, objects []ObjectEntry)
 		}
 		why := "nothing names it; it was written at " + stamp(o.ModifiedAt)
 		change.Put = []Put{c.condemn(p.store, o.Key, d, o.Size, why)}
-		strays = append(strays, removal{change: change, item: CollectItem{Store: p.store, Key: o.Key, Digest: d, Size: o.Size, Why: why}})
+		strays = append(strays, clearing{change: change, item: CollectItem{Store: p.store, Key: o.Key, Digest: d, Size: o.Size, Why: why}})
 	}
 	return strays, nil
 }

@@ -168,19 +168,19 @@ func (c *collector) pages(ctx context.Context, q Query, look func([]Record) erro
 	}
 }
 
-// removal is a change that takes one thing away, if nothing speaks against it.
-type removal struct {
+// clearing is a change that takes one thing away, if nothing speaks against it.
+type clearing struct {
 	change Change
 	item   CollectItem
 }
 
-// removalRoom is how many conditions, and how many writes, of removals go into one
+// clearingRoom is how many conditions, and how many writes, of clearings go into one
 // transaction: what quotas add must find room too.
-const removalRoom = MaxOps - maxQuotaNested
+const clearingRoom = MaxOps - maxQuotaNested
 
-// remove applies removals, many in a transaction, but for those that something speaks
+// remove applies clearings, many in a transaction, but for those that something speaks
 // against by now. commit, where not nil, is by what they are applied.
-func (c *collector) remove(ctx context.Context, all []removal, commit func(Change, []removal) error) error {
+func (c *collector) remove(ctx context.Context, all []clearing, commit func(Change, []clearing) error) error {
 	if c.options.DryRun {
 		for _, one := range all {
 			c.gone(one.item)
@@ -188,7 +188,7 @@ func (c *collector) remove(ctx context.Context, all []removal, commit func(Chang
 		return nil
 	}
 	if commit == nil {
-		commit = func(change Change, _ []removal) error {
+		commit = func(change Change, _ []clearing) error {
 			_, err := c.catalog.Commit(ctx, change)
 			return err
 		}
@@ -204,13 +204,13 @@ func (c *collector) remove(ctx context.Context, all []removal, commit func(Chang
 	return nil
 }
 
-// fitting is how many of the removals fit one transaction, one at the least.
-func fitting(all []removal) int {
+// fitting is how many of the clearings fit one transaction, one at the least.
+func fitting(all []clearing) int {
 	conditions, writes := 0, 0
 	for i, one := range all {
 		conditions += len(one.change.If)
 		writes += len(one.change.Put) + len(one.change.Delete)
-		if i > 0 && max(conditions, writes) > removalRoom {
+		if i > 0 && max(conditions, writes) > clearingRoom {
 			return i
 		}
 	}
@@ -219,7 +219,7 @@ func fitting(all []removal) int {
 
 // removeBatch leaves out those whose conditions do not hold, and is content with nothing:
 // what is overtaken again and again is for the next collection.
-func (c *collector) removeBatch(batch []removal, commit func(Change, []removal) error) error {
+func (c *collector) removeBatch(batch []clearing, commit func(Change, []clearing) error) error {
 	batch = slices.Clone(batch)
 	for try := 0; len(batch) > 0 && try < maxTries; try++ {
 		changes := make([]Change, len(batch))
@@ -239,7 +239,7 @@ func (c *collector) removeBatch(batch []removal, commit func(Change, []removal) 
 		}
 		failed := keySet(conflict.Keys)
 		before := len(batch)
-		batch = slices.DeleteFunc(batch, func(one removal) bool {
+		batch = slices.DeleteFunc(batch, func(one clearing) bool {
 			return slices.ContainsFunc(one.change.If, func(cond Condition) bool { return failed[cond.Key] })
 		})
 		if len(batch) == before { // it is about none of them
