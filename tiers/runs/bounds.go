@@ -11,7 +11,7 @@ import (
 const (
 	maxOptions  = 64 << 10
 	maxProgress = 16 << 10
-	maxResult   = 1 << 20
+	maxResult   = 5 << 18 // 1.25 MiB
 	maxError    = 4 << 10
 )
 
