@@ -39,7 +39,7 @@ type hold struct {
 
 const (
 	maxHistory    = 100              // runs of a kind that are kept
-	defaultExpire = 15 * time.Second // of a hold that is not renewed; the catalog may keep it twice as long
+	defaultExpire = 10 * time.Second // of a hold that is not renewed; the catalog may keep it twice as long
 	finishTimeout = time.Minute      // until the end of a run has to be written
 	closeTimeout  = 2 * time.Second  // the same, of a replica that stops
 )
@@ -69,7 +69,7 @@ type Config struct {
 	// start was cut off.
 	Alone bool
 	// Expire is after what time a run whose replica gives no sign of life has lost its owner,
-	// at the least. 0: 15 s.
+	// at the least. 0: 10 s.
 	Expire time.Duration
 }
 
