@@ -11,10 +11,16 @@ import (
 	"sluice.dev/sluice/tiers/runs"
 )
 
-// figures is the result of a run that is nothing but figures.
-type figures map[string]int64
+// figures is a result that has figures.
+type figures struct {
+	Phase   string `json:"phase"`
+	numbers map[string]int64
+}
 
-func (f figures) Figures() map[string]int64 { return f }
+func (f figures) Figures() map[string]int64 { return f.numbers }
+
+// figuresOf is a result with numbers.
+func figuresOf(numbers map[string]int64) figures { return figures{"done", numbers} }
 
 // paused is the work of a run that waits in the middle.
 type paused struct {
@@ -25,11 +31,11 @@ type paused struct {
 func pausedWork(a *apiFixture) *paused {
 	p := &paused{make(chan runs.Run, 10), make(chan struct{})}
 	a.work = func(ctx context.Context, run runs.Run, progress func(any)) (any, error) {
-		progress(figures{"looked": 1})
+		progress(figures{Phase: "blobs"})
 		p.begun <- run
 		select {
 		case <-p.open:
-			return figures{FigureFindings: 3, FigureUnrepaired: 2}, nil
+			return figuresOf(map[string]int64{FigureFindings: 3, FigureUnrepaired: 2}), nil
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
@@ -71,7 +77,7 @@ func TestRunsWait(t *testing.T) {
 		}
 	}
 	a.work = func(context.Context, runs.Run, func(any)) (any, error) {
-		return figures{FigureFreed: 1}, errors.New("page 3 is missing")
+		return figuresOf(map[string]int64{FigureFreed: 1}), errors.New("page 3 is missing")
 	}
 	got := a.want(a.post("/api/v1/collections", `{"dryRun":true}`), 201, "")
 	if run := decodeAnswer[runs.Run](a, got); run.State != runs.Failed || run.Error != "page 3 is missing" || string(run.Options) != `{"dryRun":true}` || run.Result == nil {
@@ -187,8 +193,8 @@ func TestRunRequests(t *testing.T) {
 		{"POST", "/api/v1/collections", `{} {}`, 400, "REQUEST_INVALID", ""},
 		{"POST", "/api/v1/collections?dryRun=true", `{}`, 400, "REQUEST_INVALID", "dryRun"},
 		{"POST", "/api/v1/checks", `{"dryRun":true}`, 400, "REQUEST_INVALID", "dryRun"},
-		{"POST", "/api/v1/checks", `{"readData":true,"subset":"6/5"}`, 400, "REQUEST_INVALID", "want a part as 1/5"},
-		{"POST", "/api/v1/checks", `{"readData":true,"subset":"half"}`, 400, "REQUEST_INVALID", "want a part as 1/5"},
+		{"POST", "/api/v1/checks", `{"readData":true,"subset":"6/5"}`, 400, "REQUEST_INVALID", "want a part"},
+		{"POST", "/api/v1/checks", `{"readData":true,"subset":"half"}`, 400, "REQUEST_INVALID", "want a part"},
 		{"POST", "/api/v1/checks", `{"subset":"1/5"}`, 400, "REQUEST_INVALID", "readData is not true"},
 		{"POST", "/api/v1/checks", `{"readData":true,"subset":"1/5"}`, 201, "", ""},
 		{"POST", "/api/v1/checks", `{"repair":true}`, 201, "", ""},

@@ -54,7 +54,7 @@ func newAPI(t *testing.T, change func(*Config), limits ...tiers.Limits) *apiFixt
 		t.Cleanup(engine.Close)
 		a.engine, c.Engine = engine, engine
 		a.work = func(context.Context, runs.Run, func(any)) (any, error) {
-			return figures{FigureFreed: 7, FigureFindings: 0}, nil
+			return figuresOf(map[string]int64{FigureFreed: 7, FigureFindings: 0}), nil
 		}
 		job := runs.Job{Work: func(ctx context.Context, run runs.Run, progress func(any)) (any, error) {
 			return a.work(ctx, run, progress)
