@@ -1,5 +1,7 @@
 package main
 
+import "time"
+
 // Config is the configuration file. Paths in it are relative to the file; those in
 // environment variables are relative to the working directory. samples/sluice.yaml is
 // the same for people, with every default.
@@ -19,6 +21,9 @@ type Config struct {
 	Etcd EtcdConfig `yaml:"etcd" envPrefix:"ETCD_"`
 	// Tiers stand from the bottom up. Default dev, stable and release.
 	Tiers []TierConfig `yaml:"tiers" envPrefix:"TIERS_"`
+	// GC says when garbage is collected, and what is garbage. All of it are durations: 24h,
+	// 90m, 30s.
+	GC GCConfig `yaml:"gc" envPrefix:"GC_"`
 	// Signing names the keys that sign for the registry.
 	Signing SigningConfig `yaml:"signing" envPrefix:"SIGNING_"`
 	// Auth says who may do what. Without it anyone may do anything, and the server takes
@@ -79,6 +84,22 @@ type QuotaConfig struct {
 // AdminConfig is the address of profiles and metrics.
 type AdminConfig struct {
 	Listen string `yaml:"listen" env:"LISTEN"` // a loopback address; default none: off
+}
+
+// GCConfig is about the collection of garbage. Each of its times but the interval is at least
+// a second.
+type GCConfig struct {
+	// Interval is how long after one collection has begun the next one does, on whichever
+	// replica. Default 24h; 0s: none begins by itself.
+	Interval time.Duration `yaml:"interval" env:"INTERVAL"`
+	// Promise is how long bytes that nothing needs yet are kept from when a client was last
+	// told that they are here: longer than any push takes. Default 24h.
+	Promise time.Duration `yaml:"promise" env:"PROMISE"`
+	// Drain is how long condemned bytes stay for those who still read them. Default 20m; more
+	// than 15m where a tier redirects.
+	Drain time.Duration `yaml:"drain" env:"DRAIN"`
+	// Uploads is how long an unfinished upload stays from when it last got any. Default 24h.
+	Uploads time.Duration `yaml:"uploads" env:"UPLOADS"`
 }
 
 // S3Config names a bucket.

@@ -45,6 +45,7 @@ func (c *Config) check() error {
 	ck.url()
 	ck.etcd()
 	ck.tiers()
+	ck.gc()
 	ck.signing()
 	ck.auth()
 	return errors.Join(ck.problems...)

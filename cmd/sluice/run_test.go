@@ -1,0 +1,336 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	servers "sluice.dev/sluice/tests/stores"
+	"sluice.dev/sluice/tiers"
+	"sluice.dev/sluice/tiers/runs"
+)
+
+// asReplica makes the test binary a server whose runs do what the files of a directory say:
+// they wait until there is a file "go", and come to what is in "result".
+const asReplica = "SLUICE_TEST_RUN_REPLICA"
+
+// replica serves with the configuration in dir until it is told to stop.
+func replica(dir string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	cfg, err := loadConfig(configSource{file: filepath.Join(dir, configName), listen: "127.0.0.1:0"})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return exitFailed
+	}
+	i := newInstance(cfg, slog.New(slog.NewTextHandler(os.Stderr, nil)))
+	i.jobs = func() map[runs.Kind]runs.Job {
+		return map[runs.Kind]runs.Job{runs.Collection: {Work: scripted(dir)}, runs.Check: {Work: scripted(dir)}}
+	}
+	if i, err = start(ctx, i); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return exitFailed
+	}
+	fmt.Println("sluice is ready on " + i.url)
+	if err := errors.Join(i.wait(ctx), i.close()); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return exitFailed
+	}
+	return exitDone
+}
+
+// scripted is the work of such runs. figures are those of the kind.
+func scripted(dir string) runs.Work {
+	return func(ctx context.Context, run runs.Run, progress func(any)) (any, error) {
+		for {
+			progress(map[string]any{"phase": "blobs", "collected": map[string]any{"phase": "blobs"}})
+			if _, err := os.Stat(filepath.Join(dir, "go")); !errors.Is(err, fs.ErrNotExist) {
+				break
+			}
+			select {
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			case <-time.After(20 * time.Millisecond):
+			}
+		}
+		data, err := os.ReadFile(filepath.Join(dir, "result"))
+		if err != nil {
+			return nil, err
+		}
+		if run.Kind == runs.Collection {
+			var c collection
+			err := json.Unmarshal(data, &c)
+			return c, err
+		}
+		var c checked
+		err = json.Unmarshal(data, &c)
+		return c, err
+	}
+}
+
+// world is the directory of scripted replicas.
+type world struct {
+	*testing.T
+	dir string
+}
+
+func newScripted(t *testing.T) *world {
+	t.Helper()
+	t.Setenv("DOCKER_CONFIG", t.TempDir())
+	w := &world{t, t.TempDir()}
+	write(t, w.dir, configName, "data: data\n")
+	return w
+}
+
+func (w *world) result(v any) {
+	w.Helper()
+	data, err := json.Marshal(v)
+	if err != nil {
+		w.Fatal(err)
+	}
+	write(w.T, w.dir, "result", string(data))
+}
+
+func (w *world) open() { write(w.T, w.dir, "go", "") }
+
+func (w *world) shut() {
+	w.Helper()
+	if err := os.Remove(filepath.Join(w.dir, "go")); err != nil {
+		w.Fatal(err)
+	}
+}
+
+// serve starts a replica.
+func (w *world) serve() (p *process, host string) {
+	w.Helper()
+	p = spawnAs(w.T, []string{asReplica + "=" + w.dir})
+	return p, hostIn(w.T, p.until(w.T, readyText))
+}
+
+// begin begins a run and leaves it going on.
+func (w *world) begin(verb, host string) runs.Run {
+	w.Helper()
+	out := expect(w.T, exitDone, `"state": "Running"`, verb, "--registry", host, "--detach", "-o", "json")
+	var run runs.Run
+	if err := json.Unmarshal([]byte(out), &run); err != nil {
+		w.Fatal(err)
+	}
+	return run
+}
+
+// A run that goes on at one replica is seen, refused a second, and cancelled at another; when
+// its owner is killed the other finds it interrupted and begins the next.
+func TestRunsOverReplicas(t *testing.T) {
+	w := newScripted(t)
+	etcd, _ := servers.StartEtcd(t)
+	endpoint, access, secret := servers.StartS3(t)
+	s3 := fmt.Sprintf("{endpoint: %q, accessKeyFile: access, secretKeyFile: secret", endpoint)
+	write(t, w.dir, "access", access)
+	write(t, w.dir, "secret", secret)
+	write(t, w.dir, configName, fmt.Sprintf("data: data\netcd: {endpoints: [%s]}\ntiers:\n  - {name: dev, push: true, s3: %s, bucket: run-dev}}\n  - {name: stable, from: dev, s3: %s, bucket: run-stable}}\n",
+		strings.Join(etcd, ", "), s3, s3))
+	w.result(collection{})
+	one, a := w.serve()
+	two, b := w.serve()
+
+	run := w.begin("gc", a)
+	expect(t, exitFailed, "follow it with: sluice gc show "+run.ID+" --follow --registry "+b, "gc", "--registry", b)
+	expect(t, exitDone, "Running", "gc", "list", "--registry", b)
+	expect(t, exitDone, "collection "+run.ID+" of anonymous is running since ", "gc", "show", run.ID, "--registry", b)
+	check := w.begin("fsck", b) // of another kind
+	if err := one.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	one.wait()
+	expect(t, exitFailed, "did not come to its end: the server that carried it out is gone", "gc", "show", run.ID, "--follow", "--registry", b)
+	expect(t, exitDone, "fsck cancel", "fsck", "--help")
+	expect(t, exitDone, "was told to stop", "fsck", "cancel", check.ID, "--registry", b)
+	expect(t, exitFailed, "anonymous cancelled it", "fsck", "show", check.ID, "--follow", "--registry", b)
+	w.open()
+	expect(t, exitDone, "collected in", "gc", "--registry", b)
+	if out := expect(t, exitDone, "Interrupted", "gc", "list", "--registry", b); !strings.Contains(out, "Succeeded") || strings.Index(out, "Succeeded") > strings.Index(out, "Interrupted") {
+		t.Errorf("the list is\n%s", out)
+	}
+	expect(t, exitFailed, "RUN_UNKNOWN", "gc", "show", check.ID, "--registry", b)
+	expect(t, exitFailed, "nothing left to cancel", "fsck", "cancel", check.ID, "--registry", b)
+
+	// One that is told to stop leaves a word of it.
+	w.shut()
+	run = w.begin("gc", b)
+	if code := two.stop(t); code != exitDone {
+		t.Errorf("SIGTERM ends it with %d\n%s", code, &two.stderr)
+	}
+	_, c := w.serve()
+	expect(t, exitFailed, "the server that carried it out stopped", "gc", "show", run.ID, "--registry", c)
+}
+
+// Ctrl-C ends the command and not the run.
+func TestRunInterrupted(t *testing.T) {
+	w := newScripted(t)
+	w.result(collection{})
+	_, host := w.serve()
+	ctx, cancel := context.WithCancel(t.Context())
+	var out, errOut bytes.Buffer
+	code := make(chan int)
+	go func() { code <- run(ctx, []string{"gc", "--registry", host}, strings.NewReader(""), &out, &errOut) }()
+	var id string
+	for deadline := time.Now().Add(time.Minute); id == ""; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("it does not begin")
+		}
+		all, err := list[runs.Run](t.Context(), docker(t, host), "/api/v1/collections", "collections", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(all) > 0 {
+			id = all[0].ID
+		}
+	}
+	cancel()
+	if got := <-code; got != exitFailed {
+		t.Errorf("it ends with %d", got)
+	}
+	for _, want := range []string{"collection " + id + " goes on at the server", "sluice gc show " + id + " --registry " + host, "sluice gc cancel " + id + " --registry " + host} {
+		if !strings.Contains(errOut.String(), want) {
+			t.Errorf("it does not say %q: %s", want, &errOut)
+		}
+	}
+	w.open()
+	expect(t, exitDone, "collected in", "gc", "show", id, "--follow", "--registry", host)
+}
+
+// What a collection did, or would do.
+func TestGCReport(t *testing.T) {
+	w := newScripted(t)
+	_, host := w.serve()
+	w.open()
+	w.result(collection{Collected: tiers.Collected{
+		Sweeps: map[tiers.Sweep]tiers.Swept{
+			tiers.SweepBlobs: {Looked: 1000, Gone: 5, Bytes: 3 << 20}, tiers.SweepStrays: {Looked: 70, Gone: 1, Bytes: 1 << 20}, tiers.SweepObjects: {Looked: 9, Gone: 9, Bytes: 5 << 30},
+		},
+		Problems:     []tiers.CollectProblem{{Sweep: tiers.SweepStrays, Message: "the bucket is another registry's too\x1b[2J"}},
+		ProblemCount: 3,
+	}})
+	out := expect(t, exitDone, "9 objects deleted, 5.0 GiB freed", "gc", "--registry", host)
+	for _, want := range []string{"6 objects of 4.0 MiB condemned", "blobs    1000       5     3.0 MiB", "! strays: the bucket is another registry's too�[2J", "… and 2 problems more"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("it does not say %q:\n%s", want, out)
+		}
+	}
+	expect(t, exitDone, "Succeeded  9 deleted, 5.0 GiB freed, 6", "gc", "list", "--registry", host)
+
+	w.result(collection{Collected: tiers.Collected{DryRun: true,
+		Sweeps: map[tiers.Sweep]tiers.Swept{tiers.SweepBlobs: {Looked: 1000, Gone: 12, Bytes: 3 << 20}},
+		Items: []tiers.CollectItem{{Sweep: tiers.SweepBlobs, Store: "s", Digest: "sha256:0123456789abcdef", Size: 2 << 20, Why: "no manifest needs it since yesterday"},
+			{Sweep: tiers.SweepLinks, Tier: "dev", Repository: "acme/app", Digest: "sha256:fedcba9876543210", Why: "no manifest of the repository needs it"}},
+	}})
+	out = expect(t, exitDone, "nothing was changed", "gc", "--dry-run", "--registry", host)
+	for _, want := range []string{"sha256:0123456789ab", "2.0 MiB", "no manifest needs it since yesterday", "dev/acme/app@sha256:fedcba987654", "… and 10 more."} {
+		if !strings.Contains(out, want) {
+			t.Errorf("it does not say %q:\n%s", want, out)
+		}
+	}
+	expect(t, exitDone, "Succeeded  dry run: 12 would go", "gc", "list", "--registry", host)
+	if strings.Contains(out, "freed") {
+		t.Errorf("a dry run freed something:\n%s", out)
+	}
+	out = expect(t, exitDone, `"dryRun": true`, "gc", "--dry-run", "--registry", host, "-o", "json")
+	var run runs.Run
+	if err := json.Unmarshal([]byte(out), &run); err != nil || len(collectionOf(run.Result).Collected.Items) != 2 {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// What a check found says what to do about it, and by its exit code whether anybody has to.
+func TestFsckReport(t *testing.T) {
+	w := newScripted(t)
+	_, host := w.serve()
+	w.open()
+	sound := tiers.Checked{Phase: tiers.CheckDone, Records: map[string]int64{"blob": 10, "manifest": 5}, Objects: 14, ReadBytes: 3 << 20, Found: map[string]int64{}, Severity: map[tiers.Severity]int64{}}
+	lost := tiers.Finding{Invariant: "I1", Kind: "blob-lost", Severity: tiers.Danger, Store: "s", Tier: "dev", Repository: "acme/app", Key: "blobs/sha256/01/x", Digest: "sha256:0123",
+		Affected: []string{"dev/acme/app:1.0"}, Message: "the object is gone", Remedy: "push it again"}
+	left := tiers.Finding{Invariant: "I8", Kind: "stray", Severity: tiers.Info, Key: "blobs/y", Message: "nothing names it", Remedy: "none"}
+	mended := tiers.Finding{Invariant: "I3", Kind: "link-dead", Severity: tiers.Fault, Message: "it leads nowhere", Remedy: "fsck --repair", Repaired: true}
+	stuck := tiers.Finding{Invariant: "I3", Kind: "link-dead", Severity: tiers.Fault, Message: "it leads nowhere", Remedy: "check again", Problem: "it was changed\x1b[2J"}
+	with := func(severity map[tiers.Severity]int64, repaired int64, more int64, findings ...tiers.Finding) checked {
+		c := sound
+		c.Findings, c.Severity, c.Repaired, c.Found = findings, severity, repaired, map[string]int64{}
+		for _, f := range findings {
+			c.Found[f.Kind]++
+		}
+		if more > 0 {
+			c.Found["blob-lost"] += more
+		}
+		return checked{c}
+	}
+	cutOff := sound
+	cutOff.Phase = "blobs"
+	for name, tt := range map[string]struct {
+		result any
+		code   int
+		want   []string
+	}{
+		"sound": {checked{sound}, exitDone, []string{"✓ nothing is wrong (15 records and 14 objects", "3.0 MiB read", "The bytes were not read, manifests aside"}},
+		"lost": {with(map[tiers.Severity]int64{tiers.Danger: 1}, 0, 0, lost), exitFailed, []string{
+			"✗ danger I1 blob-lost dev/acme/app@sha256:0123 blobs/sha256/01/x in bucket s", "  the object is gone", "Cannot be pulled whole: dev/acme/app:1.0",
+			"→ push it again", "1 finding not repaired, 1 of them a danger", "sluice fsck --repair"}},
+		"left over": {with(map[tiers.Severity]int64{tiers.Info: 1}, 0, 0, left), exitDone, []string{"! info I8 stray blobs/y", "nothing is wrong; 1 left over for garbage collection"}},
+		"repaired":  {with(map[tiers.Severity]int64{}, 1, 0, mended), exitDone, []string{"✓ error I3 link-dead", "  Repaired.", "what was wrong is repaired: 1 finding"}},
+		"not all":   {with(map[tiers.Severity]int64{tiers.Fault: 1}, 1, 0, mended, stuck), exitFailed, []string{"Not repaired: it was changed�[2J", "1 finding not repaired, 0 of them a danger", "link-dead  2"}},
+		"many":      {with(map[tiers.Severity]int64{tiers.Danger: 1001}, 0, 1000, lost), exitFailed, []string{"… and 1000 findings more than a report has room for", "blob-lost  1001", "1001 findings not repaired"}},
+		"cut off":   {checked{cutOff}, exitFailed, []string{"does not say that all was looked at"}},
+		"nothing":   {checked{}, exitFailed, []string{"does not say that all was looked at"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w.result(tt.result)
+			out := expect(t, tt.code, "", "fsck", "--registry", host)
+			for _, want := range tt.want {
+				if !strings.Contains(out, want) {
+					t.Errorf("it does not say %q:\n%s", want, out)
+				}
+			}
+			out = expect(t, tt.code, `"result": {`, "fsck", "--registry", host, "-o", "json")
+			if err := json.Unmarshal([]byte(out), new(runs.Run)); err != nil {
+				t.Errorf("%v\n%s", err, out)
+			}
+		})
+	}
+	w.result(checked{sound})
+	if out := expect(t, exitDone, `"subset": "1/5"`, "fsck", "--read-data-subset", "1/5", "--repair", "--registry", host, "-o", "json"); !strings.Contains(out, `"readData": true`) || !strings.Contains(out, `"repair": true`) {
+		t.Errorf("it asks for\n%s", out)
+	}
+	if out := expect(t, exitDone, "Of the bytes a part was read: 1/5", "fsck", "--read-data-subset", "1/5", "--registry", host); strings.Contains(out, "were not read") {
+		t.Errorf("it says\n%s", out)
+	}
+	if err := os.Remove(filepath.Join(w.dir, "result")); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, exitFailed, "did not come to its end: open ", "fsck", "--registry", host)
+}
+
+// The verbs against a server as it is.
+func TestUpkeep(t *testing.T) {
+	t.Setenv("DOCKER_CONFIG", t.TempDir())
+	server := spawn(t, nil, "serve", "--data", t.TempDir(), "--listen", "127.0.0.1:0")
+	host := hostIn(t, server.until(t, readyText))
+	pushSample(t, host)
+	expect(t, exitDone, "✓", "gc", "--dry-run", "--registry", host)
+	expect(t, exitDone, "collected in", "gc", "--registry", host)
+	expect(t, exitDone, "✓ nothing is wrong", "fsck", "--registry", host)
+	expect(t, exitDone, "✓ nothing is wrong", "fsck", "--read-data", "--repair", "--registry", host)
+	expect(t, exitDone, "Succeeded", "fsck", "list", "--registry", host)
+	if code := server.stop(t); code != exitDone {
+		t.Errorf("SIGTERM ends it with %d\n%s", code, &server.stderr)
+	}
+}
