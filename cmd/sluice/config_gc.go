@@ -32,7 +32,8 @@ func (c *checker) gc() {
 	}
 }
 
-// collection is what the registry is told of it.
+// collection is what the registry is told of it. An object that was announced and never
+// recorded, or that nothing names, is what an upload left that did not end.
 func (c GCConfig) collection() tiers.CollectConfig {
-	return tiers.CollectConfig{Promise: c.Promise, Drain: c.Drain, Upload: c.Uploads}
+	return tiers.CollectConfig{Promise: c.Promise, Drain: c.Drain, Upload: c.Uploads, Intent: c.Uploads, Stray: c.Uploads}
 }

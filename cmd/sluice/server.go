@@ -79,7 +79,7 @@ func (i *instance) open(ctx context.Context) (err error) {
 	if i.stores, err = openStores(ctx, i.cfg, i.log); err != nil {
 		return err
 	}
-	i.registry, err = tiers.New(ctx, tiers.Config{Catalog: i.stores.catalog, Tiers: i.stores.tiers(i.cfg), Log: i.log})
+	i.registry, err = tiers.New(ctx, tiers.Config{Catalog: i.stores.catalog, Tiers: i.stores.tiers(i.cfg), Log: i.log, Collection: i.cfg.GC.collection()})
 	if err != nil {
 		return err
 	}
