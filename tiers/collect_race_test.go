@@ -268,3 +268,34 @@ func TestFinishAgainAfterCollection(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A promise brings nothing back that was taken away while it was given.
+func TestPromiseBringsNothingBack(t *testing.T) {
+	t.Parallel()
+	blob, data := lapsedBlob()
+	for name, take := range map[string]func(w *world) error{
+		"the right to read": func(w *world) error { return w.dev.DeleteBlob(w.t.Context(), blob.Digest) },
+		"the bytes": func(w *world) error {
+			_, err := w.catalog.Commit(w.t.Context(), tiers.Change{Delete: []string{"store/" + w.dev.Tier.Store() + "/blob/" + blob.Digest.String()}})
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, nil)
+			w.blob(w.dev, data)
+			w.pass(lapsed)
+			w.catalog.onCommit(func(tiers.Change) {
+				w.catalog.onCommit(nil)
+				if err := take(w); err != nil {
+					t.Error(err)
+				}
+			})
+			if _, err := w.dev.Promise(t.Context(), blob.Digest); !errors.Is(err, oci.ErrBlobUnknown) {
+				t.Errorf("%v, want %v", err, oci.ErrBlobUnknown)
+			}
+			if _, err := w.dev.Blob(t.Context(), blob.Digest); !errors.Is(err, oci.ErrBlobUnknown) {
+				t.Errorf("it came back: %v", err)
+			}
+		})
+	}
+}

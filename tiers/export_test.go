@@ -6,3 +6,6 @@ func (r *Registry) Kept() int {
 	defer r.pages.mu.Unlock()
 	return r.pages.bytes
 }
+
+// SetWindow makes a search for strays remember so many objects at once.
+func (r *Registry) SetWindow(n int) { r.window = n }

@@ -217,14 +217,24 @@ func (l *litter) scatterBroken() {
 	l.faults.disarm()
 	l.begun(dataFor(finishes["parts and a tail"]), finishes["parts and a tail"])
 	l.begun(bytesOf(102, 10), chunks(2, 5))
-	key := "blobs/" + l.NewID()
-	for object, body := range map[string]string{key: "stray", "blobs/sha256/" + digest.FromString("x").Encoded() + "/" + l.NewID(): "x"} {
-		if err := l.buckets["dev"].Put(l.t.Context(), object, strings.NewReader(body), int64(len(body))); err != nil {
-			l.t.Fatal(err)
-		}
+	l.stray("blobs/" + l.NewID())
+	l.stray("blobs/sha256/" + digest.FromString("x").Encoded() + "/" + l.NewID())
+	l.strayParts()
+}
+
+// stray puts an object that nothing names.
+func (w *world) stray(key string) {
+	w.t.Helper()
+	if err := w.buckets["dev"].Bucket.Put(w.t.Context(), key, strings.NewReader("stray"), 5); err != nil {
+		w.t.Fatal(err)
 	}
-	if _, err := l.buckets["dev"].Begin(l.t.Context(), "blobs/"+l.NewID()); err != nil {
-		l.t.Fatal(err)
+}
+
+// strayParts begins a multipart upload that nothing names.
+func (w *world) strayParts() {
+	w.t.Helper()
+	if _, err := w.buckets["dev"].Bucket.Begin(w.t.Context(), "blobs/"+w.NewID()); err != nil {
+		w.t.Fatal(err)
 	}
 }
 
