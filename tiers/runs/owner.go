@@ -1,6 +1,7 @@
 package runs
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -161,7 +162,8 @@ func (o *owned) renew() error {
 		If:  []tiers.Condition{{Key: holdKey(o.run.Kind), Revision: o.revision}},
 		Put: []tiers.Put{{Key: holdKey(o.run.Kind), Value: tiers.Encode(o.hold), Expire: r.expire}},
 	}
-	if progress, ok := o.takeProgress(); ok {
+	progress, changed := o.news()
+	if changed {
 		o.run.Progress, o.written = progress, began
 		change.Put = append(change.Put, tiers.Put{Key: runKey(o.run.Kind, o.run.ID), Value: tiers.Encode(o.run)})
 	}
@@ -169,6 +171,9 @@ func (o *owned) renew() error {
 	switch {
 	case err == nil:
 		o.revision, o.confirmed = revision, began
+		if changed {
+			o.told(progress)
+		}
 		return nil
 	case errors.Is(err, oci.ErrConflict):
 		return o.reread(ctx)
@@ -178,12 +183,18 @@ func (o *owned) renew() error {
 	return err
 }
 
-func (o *owned) takeProgress() (json.RawMessage, bool) {
+// news is progress that was not written yet.
+func (o *owned) news() (json.RawMessage, bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	changed := o.changed
-	o.changed = false
-	return o.progress, changed
+	return o.progress, o.changed
+}
+
+// told says that progress was written; what has come meanwhile was not.
+func (o *owned) told(progress json.RawMessage) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.changed = !bytes.Equal(progress, o.progress)
 }
 
 // reread looks at a hold that is another than was expected: a write of its owner whose answer
