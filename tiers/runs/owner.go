@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	progressInterval = time.Second            // between two writes of progress, at the least
+	progressInterval = time.Second            // between two writes of progress, unless holds are very short
 	renderInterval   = 250 * time.Millisecond // the same, between two times that progress is rendered
 )
 
@@ -42,7 +42,6 @@ type owned struct {
 	hold      hold
 	revision  int64     // of the hold
 	confirmed time.Time // when what was last renewed was sent: until Expire later nobody else has the hold
-	written   time.Time // the last try to write progress
 
 	mu       sync.Mutex
 	rendered time.Time
@@ -148,7 +147,7 @@ func (o *owned) keep(stop chan struct{}, cancel context.CancelCauseFunc) {
 func (o *owned) due() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return time.Since(o.confirmed) >= o.runner.expire/3 || o.changed && time.Since(o.written) >= progressInterval
+	return time.Since(o.confirmed) >= o.runner.expire/3 || o.changed
 }
 
 // renew renews the hold, together with new progress. The error is errLost where the hold
@@ -164,7 +163,7 @@ func (o *owned) renew() error {
 	}
 	progress, changed := o.news()
 	if changed {
-		o.run.Progress, o.written = progress, began
+		o.run.Progress = progress
 		change.Put = append(change.Put, tiers.Put{Key: runKey(o.run.Kind, o.run.ID), Value: tiers.Encode(o.run)})
 	}
 	revision, err := r.catalog.Commit(ctx, change)
