@@ -29,3 +29,8 @@ func (r *Runner) Look(ctx context.Context, kind Kind) (bool, *Run) {
 	last := r.Status()[0].Last
 	return job.Every > 0 && due(counting, job.Every, r.registry.Now()), last
 }
+
+// Begin begins a run that is due, as the schedule does.
+func (r *Runner) Begin(ctx context.Context, kind Kind) error {
+	return r.look(ctx, kind, r.jobs[kind], true)
+}

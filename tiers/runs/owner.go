@@ -1,6 +1,7 @@
 package runs
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,7 +15,7 @@ import (
 )
 
 const (
-	progressInterval = time.Second            // between two writes of progress, at the least
+	progressInterval = time.Second            // between two writes of progress, unless holds are very short
 	renderInterval   = 250 * time.Millisecond // the same, between two times that progress is rendered
 )
 
@@ -41,7 +42,6 @@ type owned struct {
 	hold      hold
 	revision  int64     // of the hold
 	confirmed time.Time // when what was last renewed was sent: until Expire later nobody else has the hold
-	written   time.Time // the last try to write progress
 
 	mu       sync.Mutex
 	rendered time.Time
@@ -147,7 +147,7 @@ func (o *owned) keep(stop chan struct{}, cancel context.CancelCauseFunc) {
 func (o *owned) due() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return time.Since(o.confirmed) >= o.runner.expire/3 || o.changed && time.Since(o.written) >= progressInterval
+	return time.Since(o.confirmed) >= o.runner.expire/3 || o.changed
 }
 
 // renew renews the hold, together with new progress. The error is errLost where the hold
@@ -161,14 +161,18 @@ func (o *owned) renew() error {
 		If:  []tiers.Condition{{Key: holdKey(o.run.Kind), Revision: o.revision}},
 		Put: []tiers.Put{{Key: holdKey(o.run.Kind), Value: tiers.Encode(o.hold), Expire: r.expire}},
 	}
-	if progress, ok := o.takeProgress(); ok {
-		o.run.Progress, o.written = progress, began
+	progress, changed := o.news()
+	if changed {
+		o.run.Progress = progress
 		change.Put = append(change.Put, tiers.Put{Key: runKey(o.run.Kind, o.run.ID), Value: tiers.Encode(o.run)})
 	}
 	revision, err := r.catalog.Commit(ctx, change)
 	switch {
 	case err == nil:
 		o.revision, o.confirmed = revision, began
+		if changed {
+			o.told(progress)
+		}
 		return nil
 	case errors.Is(err, oci.ErrConflict):
 		return o.reread(ctx)
@@ -178,12 +182,18 @@ func (o *owned) renew() error {
 	return err
 }
 
-func (o *owned) takeProgress() (json.RawMessage, bool) {
+// news is progress that was not written yet.
+func (o *owned) news() (json.RawMessage, bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	changed := o.changed
-	o.changed = false
-	return o.progress, changed
+	return o.progress, o.changed
+}
+
+// told says that progress was written; what has come meanwhile was not.
+func (o *owned) told(progress json.RawMessage) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.changed = !bytes.Equal(progress, o.progress)
 }
 
 // reread looks at a hold that is another than was expected: a write of its owner whose answer

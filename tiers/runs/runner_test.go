@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -164,8 +165,8 @@ func TestCancel(t *testing.T) {
 	}
 }
 
-// One that is slow to stop shows that it was told to, keeps others from beginning, and who
-// cancels it again changes nothing.
+// One that is slow to stop shows that it was told to, and keeps its hold: others do not begin,
+// and who cancels it again changes nothing.
 func TestCancelOfAStubborn(t *testing.T) {
 	t.Parallel()
 	told, open := make(chan struct{}), make(chan struct{})
@@ -173,7 +174,10 @@ func TestCancelOfAStubborn(t *testing.T) {
 	work := func(ctx context.Context, _ runs.Run, _ func(any)) (any, error) {
 		<-ctx.Done()
 		close(told)
-		<-open
+		select {
+		case <-open:
+		case <-t.Context().Done(): // the test has failed
+		}
 		return nil, ctx.Err()
 	}
 	one, two := w.replica(job(work), nil), w.replica(job(work), nil)
@@ -182,7 +186,14 @@ func TestCancelOfAStubborn(t *testing.T) {
 		t.Fatal(err)
 	}
 	receive(t, told)
-	time.Sleep(5 * time.Second) // longer than the hold lasts if nobody renews it
+	var renewals atomic.Int64
+	one.line.set(false, func(c tiers.Change) (bool, error) {
+		if touches(c, "running/") {
+			renewals.Add(1)
+		}
+		return true, nil
+	})
+	w.eventually("it keeps its hold", func() bool { return renewals.Load() >= 2 })
 	got, err := two.Get(t.Context(), runs.Collection, run.ID)
 	if err != nil || got.State != runs.Running || got.CancelledBy != "bob" {
 		t.Errorf("it is %+v, %v", got, err)
@@ -309,7 +320,8 @@ func TestProgress(t *testing.T) {
 			}
 		}
 	}
-	one, two := w.replica(job(work), nil), w.replica(job(work), nil)
+	patient := expiring(time.Minute) // the job leaves little time for anything else
+	one, two := w.replica(job(work), patient), w.replica(job(work), patient)
 	var mu sync.Mutex
 	writes := 0
 	one.line.set(false, func(c tiers.Change) (bool, error) {
@@ -323,7 +335,7 @@ func TestProgress(t *testing.T) {
 	began := time.Now()
 	run := w.start(one, nil)
 	seen := map[string]bool{}
-	w.eventually("three states of it", func() bool {
+	w.eventually("six states of it", func() bool {
 		got, err := two.Get(t.Context(), runs.Collection, run.ID)
 		if err != nil || got.State != runs.Running || len(got.Progress) > 16<<10 {
 			t.Fatalf("it is %.1000s, %v", text(t, got), err)
@@ -331,7 +343,7 @@ func TestProgress(t *testing.T) {
 		if got.Progress != nil {
 			seen[string(got.Progress)] = true
 		}
-		return len(seen) >= 3
+		return len(seen) >= 6
 	})
 	close(stop)
 	w.end(two, run.ID, runs.Succeeded)

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"sluice.dev/sluice/tiers"
 	"sluice.dev/sluice/tiers/runs"
 )
 
@@ -65,6 +66,30 @@ func TestSchedule(t *testing.T) {
 		last := replicas[1].Status()[0].Last
 		return last != nil && last.State == runs.Succeeded
 	})
+}
+
+// A replica that finds a run due, and is overtaken by another that begins it and is done with
+// it at once, does not begin a second.
+func TestScheduleOvertaken(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	jobs := map[runs.Kind]runs.Job{runs.Collection: {Every: time.Hour, Options: options{}, Work: nil2}}
+	slow, quick := w.replica(jobs, nil), w.replica(jobs, nil)
+	slow.line.set(false, func(c tiers.Change) (bool, error) {
+		if touches(c, "began/") {
+			if err := quick.Begin(t.Context(), runs.Collection); err != nil {
+				t.Error(err)
+			}
+			w.eventually("the other is done", func() bool { return len(w.keys("running/")) == 0 })
+		}
+		return true, nil
+	})
+	if err := slow.Begin(t.Context(), runs.Collection); err != nil {
+		t.Error(err)
+	}
+	if all := w.list(slow); len(all) != 1 {
+		t.Errorf("there are %d runs", len(all))
+	}
 }
 
 // A dry run neither counts for the schedule nor as the last that succeeded; a run by hand
@@ -129,7 +154,7 @@ func TestDue(t *testing.T) {
 func TestAlone(t *testing.T) {
 	t.Parallel()
 	w, g := newWorld(t), newGate()
-	former := w.replica(job(g.work), nil)
+	former := w.replica(job(g.work), expiring(time.Hour))
 	run := w.start(former, nil)
 	receive(t, g.begun)
 	former.line.set(true, nil) // as if it were gone

@@ -108,7 +108,7 @@ func (w *world) replica(jobs map[runs.Kind]runs.Job, edit func(*runs.Config)) *r
 	if err != nil {
 		w.Fatal(err)
 	}
-	conf := runs.Config{Registry: registry, Jobs: jobs, Log: slog.New(slog.DiscardHandler), Expire: 2 * time.Second}
+	conf := runs.Config{Registry: registry, Jobs: jobs, Log: slog.New(slog.DiscardHandler)}
 	if edit != nil {
 		edit(&conf)
 	}
@@ -127,6 +127,9 @@ func (w *world) replica(jobs map[runs.Kind]runs.Job, edit func(*runs.Config)) *r
 func job(work runs.Work) map[runs.Kind]runs.Job {
 	return map[runs.Kind]runs.Job{runs.Collection: {Work: work}}
 }
+
+// expiring makes holds last for d.
+func expiring(d time.Duration) func(*runs.Config) { return func(c *runs.Config) { c.Expire = d } }
 
 // gate is a job that waits in the middle.
 type gate struct {
