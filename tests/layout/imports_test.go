@@ -42,6 +42,7 @@ func libraries() []reserved {
 		{"github.com/veraison/go-cose", []string{"promote/attest"}},
 		{"github.com/go-ldap/ldap", []string{"promote/attest"}}, // for distinguished names
 		{"github.com/sigstore", []string{"promote/attest"}},
+		{"github.com/anishathalye/porcupine", []string{"tests/faults"}}, // no part of the product
 	}
 }
 
