@@ -20,9 +20,9 @@ import (
 func TestMain(m *testing.M) { os.Exit(stores.Main(m)) }
 
 func TestParsePlan(t *testing.T) {
-	got, err := ParsePlan("seed=7,kill=1/400,lose=0.5,late=1/300:2s,pause=1/500:3s,at=s3.copy@promote/after#2,log=/tmp/x")
+	got, err := ParsePlan("seed=7,kill=1/400,lose=0.5,late=1/300:2s,pause=1/500:3s,at=s3.copy@promote/after#2,calm=c,log=/tmp/x")
 	want := Plan{Seed: 7, Kill: 1. / 400, Lose: 0.5, Late: 1. / 300, LateFor: 2 * time.Second, Pause: 1. / 500, PauseFor: 3 * time.Second,
-		At: "s3.copy@promote/after", AtNumber: 2, Log: "/tmp/x"}
+		At: "s3.copy@promote/after", AtNumber: 2, Calm: "c", Log: "/tmp/x"}
 	if err != nil || got != want {
 		t.Errorf("got %+v, %v, want %+v", got, err, want)
 	}
@@ -40,7 +40,7 @@ func TestParsePlan(t *testing.T) {
 // caller: in a process it would not come back.
 func points(t *testing.T, plan Plan) (*Points, tiers.Config) {
 	t.Helper()
-	plan.Log = filepath.Join(t.TempDir(), "log")
+	plan.Log, plan.Calm = filepath.Join(t.TempDir(), "log"), filepath.Join(t.TempDir(), "calm")
 	p, err := New(plan)
 	if err != nil {
 		t.Fatal(err)
@@ -138,7 +138,9 @@ func TestLate(t *testing.T) {
 		t.Errorf("put: %v", err)
 	}
 	cancel() // the caller is gone
-	p.calm.Store(true)
+	if err := os.WriteFile(p.plan.Calm, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for range 3000 {
 		records, err := config.Catalog.Get(t.Context(), "k")
 		if err != nil {

@@ -28,13 +28,15 @@ type Plan struct {
 	// Pause holds the caller up for PauseFor.
 	Pause    float64
 	PauseFor time.Duration
+	// Calm is a file: as long as it is there nothing happens.
+	Calm string
 	// Log is a file that gets a line for everything that was done, before it is done, and
 	// for every passage that is passed the first time.
 	Log string
 }
 
 // ParsePlan reads what Variable holds: seed=7,kill=1/400,at=NAME#3,lose=1/200,
-// late=1/300:2s,pause=1/500:3s,log=PATH, each of it optional.
+// late=1/300:2s,pause=1/500:3s,calm=PATH,log=PATH, each of it optional.
 func ParsePlan(text string) (Plan, error) {
 	var p Plan
 	for _, field := range strings.Split(text, ",") {
@@ -66,10 +68,12 @@ func (p *Plan) set(name, value string) (err error) {
 		if p.At, p.AtNumber = point, 1; ok {
 			p.AtNumber, err = strconv.Atoi(number)
 		}
+	case "calm":
+		p.Calm = value
 	case "log":
 		p.Log = value
 	default:
-		err = fmt.Errorf("want seed, kill, at, lose, late, pause or log")
+		err = fmt.Errorf("want seed, kill, at, lose, late, pause, calm or log")
 	}
 	return err
 }

@@ -4,9 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/signal"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -17,8 +15,7 @@ import (
 // Points are the passages of one process.
 type Points struct {
 	plan Plan
-	calm atomic.Bool // nothing happens
-	kill func()      // does not return; a test has another
+	kill func() // does not return; a test has another
 
 	mu     sync.Mutex
 	rand   *rand.Rand
@@ -27,8 +24,7 @@ type Points struct {
 }
 
 // Instrument puts the points that the environment asks for between the registry and its
-// stores; where it asks for none the configuration stays as it is. From then on SIGUSR1 ends
-// all faults and SIGUSR2 begins them again.
+// stores; where it asks for none the configuration stays as it is.
 func Instrument(config tiers.Config) (tiers.Config, error) {
 	text, ok := os.LookupEnv(Variable)
 	if !ok {
@@ -42,13 +38,6 @@ func Instrument(config tiers.Config) (tiers.Config, error) {
 	if err != nil {
 		return config, err
 	}
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGUSR1, syscall.SIGUSR2)
-	go func() { // as long as the process lives
-		for s := range signals {
-			p.calm.Store(s == syscall.SIGUSR1)
-		}
-	}()
 	return p.Over(config), nil
 }
 
@@ -93,9 +82,18 @@ const (
 	isLate      // report it as lost and apply it later
 )
 
+// calm says that nothing is to happen for now.
+func (p *Points) calm() bool {
+	if p.plan.Calm == "" {
+		return false
+	}
+	_, err := os.Stat(p.plan.Calm)
+	return err == nil
+}
+
 // pass is called at the passage name. writes says that a call may be applied late.
 func (p *Points) pass(name string, writes bool) fate {
-	if p.calm.Load() {
+	if p.calm() {
 		return goesOn
 	}
 	p.mu.Lock()

@@ -108,7 +108,7 @@ func (c *Cluster) Endpoints() []string {
 	return all
 }
 
-// Heal ends every fault that comes from outside the replicas and tells those to end theirs.
+// Heal ends every fault that comes from outside the replicas.
 func (c *Cluster) Heal() {
 	for _, p := range c.Proxies {
 		p.SetRules(s3proxy.Rules{})
@@ -121,7 +121,6 @@ func (c *Cluster) Heal() {
 			link.Heal()
 		}
 		r.Resume()
-		r.Calm(true)
 	}
 }
 

@@ -3,7 +3,6 @@ package cluster
 import (
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -89,7 +88,7 @@ func (r *Replica) start() (*process, error) {
 		endpoints = append(endpoints, "http://"+link.Addr())
 	}
 	env := []string{"SLUICE_ETCD_ENDPOINTS=" + strings.Join(endpoints, ","), "GOMEMLIMIT=400MiB", "GOTRACEBACK=all"}
-	if r.cluster.config.Faults != nil && !r.calm {
+	if r.cluster.config.Faults != nil {
 		env = append(env, failpoint.Variable+"="+r.cluster.config.Faults(r.number, r.life))
 	}
 	began, at := time.Now(), len(r.starts)
@@ -175,31 +174,6 @@ func (r *Replica) Resume() {
 		r.stopped = false
 		r.process.signal(syscall.SIGCONT)
 	}
-}
-
-// Calm ends the faults of the failpoints, in this life and those to come, or begins them
-// again.
-func (r *Replica) Calm(calm bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.calm = calm
-	s := syscall.SIGUSR2
-	if calm {
-		s = syscall.SIGUSR1
-	}
-	if r.process != nil && listens(r.host) { // before that it does not expect it
-		r.process.signal(s)
-	}
-}
-
-// listens says whether somebody takes connections.
-func listens(host string) bool {
-	conn, err := net.DialTimeout("tcp", host, time.Second)
-	if err != nil {
-		return false
-	}
-	_ = conn.Close() // nothing was sent
-	return true
 }
 
 // stop has the process end in order and says if it did not.
