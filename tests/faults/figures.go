@@ -53,12 +53,12 @@ func newFigures(seed int64) *figures {
 }
 
 // saw adds what a round has shown.
-func (f *figures) saw(s workload.Settled, r check.Report, healed time.Duration) {
+func (f *figures) saw(w workload.Waited, s workload.Settled, r check.Report, healed time.Duration) {
 	f.Rounds++
 	f.Histories += int64(s.Registers)
 	f.Undecided += int64(s.Undecided)
-	f.Promotions += int64(s.Waited)
-	f.SlowestTerminal = max(f.SlowestTerminal, s.Terminal)
+	f.Promotions += int64(w.Promotions)
+	f.SlowestTerminal = max(f.SlowestTerminal, w.Slowest)
 	f.SlowestHeal = max(f.SlowestHeal, healed)
 	f.Read += int64(r.Read)
 	f.Untracked = max(f.Untracked, int64(len(r.Untracked)))

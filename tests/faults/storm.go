@@ -20,9 +20,9 @@ import (
 // terminalWithin is how long a promotion may take to end once all is healed.
 const terminalWithin = 60 * time.Second
 
-// restTime is how long what was reported as lost may still be on its way: longer than
-// failpoints hold anything back, and than an operation of etcd takes.
-const restTime = 6 * time.Second
+// restTime is how long what was reported as lost may still be on its way once all is healed:
+// longer than failpoints hold anything back.
+const restTime = 3 * time.Second
 
 type options struct {
 	seed            int64
@@ -125,8 +125,13 @@ func (r *run1) round(ctx context.Context, number int) error {
 		return err
 	}
 	ready := time.Since(healed)
-	settled := r.ops.Settle(ctx, terminalWithin)
+	waited := r.ops.Terminal(ctx, healed, terminalWithin)
+	if err := r.checker.Quiet(ctx, terminalWithin-time.Since(healed)); err != nil { // also of those that no client knows
+		return err
+	}
+	waited.Slowest = time.Since(healed)
 	pause(ctx, restTime-time.Since(healed))
+	settled := r.ops.Settle(ctx)
 	if r.plant != nil {
 		if err := r.plant(r); err != nil {
 			return err
@@ -144,9 +149,9 @@ func (r *run1) round(ctx context.Context, number int) error {
 			r.journal.Violation("I7: written twice: %s", twice)
 		}
 	}
-	r.figures.saw(settled, report, ready)
+	r.figures.saw(waited, settled, report, ready)
 	fmt.Fprintf(r.log, "round %d: %d operations, ready %v and terminal %v after healing, %d histories, %d records, %d objects (%d untracked), %d violations so far\n",
-		number, r.operations()-before, ready.Round(time.Millisecond), settled.Terminal.Round(time.Millisecond), settled.Registers,
+		number, r.operations()-before, ready.Round(time.Millisecond), waited.Slowest.Round(time.Millisecond), settled.Registers,
 		report.Records, report.Objects, len(report.Untracked), len(r.journal.Violations()))
 	return errors.Join(r.weather.setCalm(false), ctx.Err())
 }

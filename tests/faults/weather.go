@@ -20,11 +20,12 @@ import (
 
 // Rates of the failpoints, of each passage; and how often something else comes.
 const (
-	killRate  = "1/3000"
+	killRate  = "1/1000"
 	loseRate  = "1/400"
 	lateRate  = "1/400:1500ms"
 	pauseRate = "1/500:800ms"
-	aimed     = 3 // of so many lives all but one are killed at a passage that few were killed at
+	spare     = 6 * time.Second // of a life, at the most, before it is killed; every fourth is not spared
+	aimed     = 6               // passages that a life is aimed at, of those that were aimed at least often
 	between   = 1500 * time.Millisecond
 )
 
@@ -40,11 +41,13 @@ type weather struct {
 	etcd   map[string]int64
 	passed map[string]bool // failpoints that were ever passed
 	aims   map[string]int  // how often a life was aimed at one
+	done   map[string]int64
+	live   map[string]bool // logs that are still being written
 }
 
 func newWeather(seed int64, dir string, quiet bool) *weather {
 	return &weather{dir: dir, quiet: quiet, rand: rand.New(rand.NewPCG(uint64(seed), 2)),
-		etcd: map[string]int64{}, passed: map[string]bool{}, aims: map[string]int{}}
+		etcd: map[string]int64{}, passed: map[string]bool{}, aims: map[string]int{}, done: map[string]int64{}, live: map[string]bool{}}
 }
 
 // plan is that of the failpoints of a life. Most lives end at a passage at which few have
@@ -55,11 +58,17 @@ func (w *weather) plan(replica, life int) string {
 	if err := os.MkdirAll(w.dir, 0o700); err != nil || w.quiet {
 		return ""
 	}
-	text := fmt.Sprintf("seed=%d,kill=%s,lose=%s,late=%s,pause=%s,calm=%s,log=%s", w.rand.Int64N(1<<30), killRate, loseRate, lateRate, pauseRate, w.calmFile(),
-		filepath.Join(w.dir, fmt.Sprintf("%d.%d", replica, life)))
-	if point := w.aim(); point != "" && w.rand.IntN(aimed) > 0 {
+	name := func(life int) string { return filepath.Join(w.dir, fmt.Sprintf("%d.%d", replica, life)) }
+	w.gather(name(life - 1))
+	w.live[name(life)] = true
+	text := fmt.Sprintf("seed=%d,kill=%s,lose=%s,late=%s,pause=%s,calm=%s,log=%s", w.rand.Int64N(1<<30), killRate, loseRate, lateRate, pauseRate,
+		w.calmFile(), name(life))
+	if w.rand.IntN(4) > 0 {
+		text += fmt.Sprintf(",spare=%v", time.Duration(w.rand.Int64N(int64(spare))))
+	}
+	for _, point := range w.aim() {
 		w.aims[point]++
-		text += fmt.Sprintf(",at=%s#%d", point, 1+w.rand.IntN(4))
+		text += fmt.Sprintf(",at=%s#%d", point, 1+w.rand.IntN(3))
 	}
 	return text
 }
@@ -74,49 +83,41 @@ func (w *weather) setCalm(calm bool) error {
 	return os.Remove(w.calmFile())
 }
 
-// aim picks the passage that was aimed at least often. w.mu is held.
-func (w *weather) aim() string {
-	for what, n := range w.logged() {
-		if name, ok := strings.CutPrefix(what, "point "); ok && n > 0 {
-			w.passed[name] = true
-		}
-	}
+// aim picks the passages that were aimed at least often. w.mu is held.
+func (w *weather) aim() []string {
 	names := slices.Sorted(maps.Keys(w.passed))
 	w.rand.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
-	best := ""
-	for _, name := range names {
-		if best == "" || w.aims[name] < w.aims[best] {
-			best = name
-		}
-	}
-	return best
+	slices.SortStableFunc(names, func(a, b string) int { return w.aims[a] - w.aims[b] })
+	return names[:min(aimed, len(names))]
 }
 
-// logged counts the lines of all logs of failpoints.
-func (w *weather) logged() map[string]int64 {
-	all := map[string]int64{}
-	files, err := filepath.Glob(filepath.Join(w.dir, "*"))
+// gather adds the log of a life that has ended. w.mu is held.
+func (w *weather) gather(path string) {
+	delete(w.live, path)
+	f, err := os.Open(path)
 	if err != nil {
-		return all
+		return // it has passed nothing
 	}
-	for _, path := range files {
-		f, err := os.Open(path)
-		if err != nil {
-			continue
+	defer f.Close()
+	for s := bufio.NewScanner(f); s.Scan(); {
+		if name, ok := strings.CutPrefix(s.Text(), "point "); ok {
+			w.passed[name] = true
+		} else {
+			w.done[s.Text()]++
 		}
-		for s := bufio.NewScanner(f); s.Scan(); {
-			all[s.Text()]++
-		}
-		f.Close()
 	}
-	return all
+	_ = os.Remove(path) // it has been counted
 }
 
-// points counts what failpoints did: "kill s3.put@push/before" and so on.
+// points counts what failpoints did, once all lives have ended: "kill s3.put@push/before"
+// and so on.
 func (w *weather) points() map[string]int64 {
-	all := w.logged()
-	maps.DeleteFunc(all, func(what string, _ int64) bool { return strings.HasPrefix(what, "point ") })
-	return all
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, path := range slices.Collect(maps.Keys(w.live)) {
+		w.gather(path)
+	}
+	return maps.Clone(w.done)
 }
 
 func (w *weather) counts() map[string]int64 {
@@ -133,12 +134,17 @@ func (w *weather) blow(ctx context.Context) {
 		return
 	}
 	w.mu.Lock()
-	for _, p := range w.cluster.Proxies {
+	var all []s3proxy.Rules
+	wrong := false
+	for range w.cluster.Proxies {
 		rules := bad(w.rand)
-		w.wrong.Store(w.wrong.Load() || rules.Rates[s3proxy.WrongBytes] > 0)
-		p.SetRules(rules)
+		all, wrong = append(all, rules), wrong || rules.Rates[s3proxy.WrongBytes] > 0
 	}
 	w.mu.Unlock()
+	w.wrong.Store(wrong)
+	for i, p := range w.cluster.Proxies {
+		p.SetRules(all[i])
+	}
 	for ctx.Err() == nil {
 		w.mu.Lock()
 		wait := time.Duration(w.rand.Int64N(int64(2 * between)))

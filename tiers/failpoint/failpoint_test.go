@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -20,13 +21,13 @@ import (
 func TestMain(m *testing.M) { os.Exit(stores.Main(m)) }
 
 func TestParsePlan(t *testing.T) {
-	got, err := ParsePlan("seed=7,kill=1/400,lose=0.5,late=1/300:2s,pause=1/500:3s,at=s3.copy@promote/after#2,calm=c,log=/tmp/x")
-	want := Plan{Seed: 7, Kill: 1. / 400, Lose: 0.5, Late: 1. / 300, LateFor: 2 * time.Second, Pause: 1. / 500, PauseFor: 3 * time.Second,
-		At: "s3.copy@promote/after", AtNumber: 2, Calm: "c", Log: "/tmp/x"}
-	if err != nil || got != want {
+	got, err := ParsePlan("seed=7,kill=1/400,spare=3s,lose=0.5,late=1/300:2s,pause=1/500:3s,at=s3.copy@promote/after#2,at=x,calm=c,log=/tmp/x")
+	want := Plan{Seed: 7, Kill: 1. / 400, Spare: 3 * time.Second, Lose: 0.5, Late: 1. / 300, LateFor: 2 * time.Second, Pause: 1. / 500, PauseFor: 3 * time.Second,
+		At: map[string]int{"s3.copy@promote/after": 2, "x": 1}, Calm: "c", Log: "/tmp/x"}
+	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, %v, want %+v", got, err, want)
 	}
-	if got, err := ParsePlan(""); err != nil || got != (Plan{}) {
+	if got, err := ParsePlan(""); err != nil || !reflect.DeepEqual(got, Plan{}) {
 		t.Errorf("nothing is %+v, %v", got, err)
 	}
 	for _, wrong := range []string{"kill", "kill=2", "kill=1/0", "kill=-1", "pause=1/2", "late=1/2:x", "at=x#y", "die=1", "seed=x"} {
@@ -72,7 +73,7 @@ func TestKillAt(t *testing.T) {
 		if after {
 			name = "txn.upload@serve/after"
 		}
-		p, config := points(t, Plan{At: name, AtNumber: 2})
+		p, config := points(t, Plan{At: map[string]int{name: 2}})
 		if killed(func() { _, _ = config.Catalog.Commit(t.Context(), change("upload/1")) }) {
 			t.Error("killed at the first passage")
 		}
@@ -89,10 +90,18 @@ func TestKillAt(t *testing.T) {
 	}
 }
 
+// A process that is spared is not killed yet.
+func TestSpare(t *testing.T) {
+	_, config := points(t, Plan{Kill: 1, Spare: time.Hour})
+	if killed(func() { _, _ = config.Catalog.Commit(t.Context(), tiers.Change{Put: []tiers.Put{{Key: "k"}}}) }) {
+		t.Error("killed though it is spared")
+	}
+}
+
 // Half of the body has gone when a process is killed in the middle of it, and no object is
 // there.
 func TestKillDuring(t *testing.T) {
-	_, config := points(t, Plan{At: "s3.put@serve/during", AtNumber: 1})
+	_, config := points(t, Plan{At: map[string]int{"s3.put@serve/during": 1}})
 	b := config.Tiers[0].Bucket.(*bucket)
 	if !killed(func() { _, _ = io.Copy(io.Discard, b.points.halfway("s3.put@serve", strings.NewReader("abcdef"), 6)) }) {
 		t.Error("not killed while the body was read")

@@ -13,12 +13,14 @@ const Variable = "SLUICE_FAULTS"
 // Plan says what happens at the passages of a process. Probabilities are of each passage.
 type Plan struct {
 	Seed int64
-	// Kill ends the process with SIGKILL.
+	// Kill ends the process with SIGKILL; at passages of reads, of which there are many more,
+	// a tenth as often.
 	Kill float64
-	// At names a passage at which the process is killed for certain, the AtNumber-th time
-	// that it is passed; empty: none.
-	At       string
-	AtNumber int
+	// At are passages at which the process is killed for certain, the so-many-th time that
+	// one is passed.
+	At map[string]int
+	// Spare is for how long after its start the process is not killed.
+	Spare time.Duration
 	// Lose reports a call as lost: at the passage before it, it is not made; at the passage
 	// after it, it was applied.
 	Lose float64
@@ -35,8 +37,8 @@ type Plan struct {
 	Log string
 }
 
-// ParsePlan reads what Variable holds: seed=7,kill=1/400,at=NAME#3,lose=1/200,
-// late=1/300:2s,pause=1/500:3s,calm=PATH,log=PATH, each of it optional.
+// ParsePlan reads what Variable holds: seed=7,kill=1/400,at=NAME#3,spare=2s,lose=1/200,
+// late=1/300:2s,pause=1/500:3s,calm=PATH,log=PATH, each of it optional; at any number of times.
 func ParsePlan(text string) (Plan, error) {
 	var p Plan
 	for _, field := range strings.Split(text, ",") {
@@ -65,15 +67,22 @@ func (p *Plan) set(name, value string) (err error) {
 		p.Pause, p.PauseFor, err = parseTimed(value)
 	case "at":
 		point, number, ok := strings.Cut(value, "#")
-		if p.At, p.AtNumber = point, 1; ok {
-			p.AtNumber, err = strconv.Atoi(number)
+		n := 1
+		if ok {
+			n, err = strconv.Atoi(number)
 		}
+		if p.At == nil {
+			p.At = map[string]int{}
+		}
+		p.At[point] = n
+	case "spare":
+		p.Spare, err = time.ParseDuration(value)
 	case "calm":
 		p.Calm = value
 	case "log":
 		p.Log = value
 	default:
-		err = fmt.Errorf("want seed, kill, at, lose, late, pause, calm or log")
+		err = fmt.Errorf("want seed, kill, at, spare, lose, late, pause, calm or log")
 	}
 	return err
 }

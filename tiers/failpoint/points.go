@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -14,8 +15,9 @@ import (
 
 // Points are the passages of one process.
 type Points struct {
-	plan Plan
-	kill func() // does not return; a test has another
+	plan  Plan
+	began time.Time
+	kill  func() // does not return; a test has another
 
 	mu     sync.Mutex
 	rand   *rand.Rand
@@ -43,7 +45,7 @@ func Instrument(config tiers.Config) (tiers.Config, error) {
 
 // New makes the points of a plan.
 func New(plan Plan) (*Points, error) {
-	p := &Points{plan: plan, passed: map[string]int{}, kill: killSelf,
+	p := &Points{plan: plan, began: time.Now(), passed: map[string]int{}, kill: killSelf,
 		rand: rand.New(rand.NewPCG(uint64(plan.Seed), uint64(os.Getpid())))}
 	if plan.Log == "" {
 		return p, nil
@@ -103,7 +105,11 @@ func (p *Points) pass(name string, writes bool) fate {
 	if n == 1 {
 		p.tell("point", name)
 	}
-	if roll < p.plan.Kill || name == p.plan.At && n == p.plan.AtNumber {
+	kill := p.plan.Kill
+	if strings.HasPrefix(name, "catalog.") || strings.HasPrefix(name, "s3.open") || strings.HasPrefix(name, "s3.stat") {
+		kill /= 10
+	}
+	if at, ok := p.plan.At[name]; time.Since(p.began) > p.plan.Spare && (roll < kill || ok && n >= at) {
 		p.tell("kill", name)
 		p.kill()
 	}

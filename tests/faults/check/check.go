@@ -69,6 +69,30 @@ func New(config Config) (*Checker, error) {
 // Close ends the connections.
 func (c *Checker) Close() error { return c.etcd.Close() }
 
+// Quiet waits until no promotion is open and nothing of one is pinned, staged or marked, for
+// as long as within. Check says what is left then.
+func (c *Checker) Quiet(ctx context.Context, within time.Duration) error {
+	for began := time.Now(); time.Since(began) < within; {
+		left := int64(0)
+		for _, prefix := range []string{"promotion-open/", "pinned/", "staged/", "committed/"} {
+			resp, err := c.etcd.Get(ctx, root+prefix, clientv3.WithPrefix(), clientv3.WithCountOnly())
+			if err != nil {
+				return err
+			}
+			left += resp.Count
+		}
+		if left == 0 {
+			return nil
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
 // state is one look at a registry.
 type state struct {
 	*Checker

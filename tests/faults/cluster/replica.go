@@ -42,7 +42,6 @@ type Replica struct {
 	mu       sync.Mutex
 	process  *process
 	life     int
-	calm     bool
 	stopped  bool // SIGSTOP
 	starts   []Life
 	killed   int // by SIGKILL: a failpoint's or this harness's
@@ -129,6 +128,9 @@ func (r *Replica) judge(p *process) {
 		r.killed++
 	} else {
 		r.byItself++
+		if r.starts[len(r.starts)-1].Ready > 0 && !r.told() { // before that a store may have been gone
+			r.cluster.config.Failed(fmt.Sprintf("replica %d ended by itself: %v\n%s", r.number, p.err, tail(r.logOf(r.life), 4<<10)))
+		}
 	}
 	text, err := os.ReadFile(r.logOf(r.life))
 	if err != nil {
@@ -136,6 +138,16 @@ func (r *Replica) judge(p *process) {
 	}
 	if found := crash.FindIndex(text); found != nil {
 		r.cluster.config.Failed(fmt.Sprintf("replica %d, life %d: %s", r.number, r.life, text[found[0]:min(len(text), found[0]+4<<10)]))
+	}
+}
+
+// told says whether the process was told to end.
+func (r *Replica) told() bool {
+	select {
+	case <-r.closing:
+		return true
+	default:
+		return false
 	}
 }
 

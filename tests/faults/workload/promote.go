@@ -237,6 +237,13 @@ func (j *Journal) judge(known, p *promotion) {
 	}
 }
 
+// risen says whether a promotion to a tier was seen to succeed.
+func (j *Journal) risen(image *Image, tier string) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return image.rose[tier]
+}
+
 func reasons(p promote.Promotion) string {
 	if p.Verdict == nil {
 		return p.Error

@@ -14,16 +14,12 @@ import (
 
 // getManifest reads what a tag or digest names; the answer is held against its digest and
 // noted for its register.
-func (c *Client) getManifest(ctx context.Context, tier, repository, reference string) (body []byte, desc ocispec.Descriptor, ok bool) {
+func (c *Client) getManifest(ctx context.Context, method, tier, repository, reference string) (body []byte, desc ocispec.Descriptor, ok bool) {
 	_, err := digest.Parse(reference)
 	byDigest := err == nil
 	name := tagName(tier, repository, reference)
 	if byDigest {
 		name = manifestName(tier, repository, digest.Digest(reference))
-	}
-	method := http.MethodGet
-	if c.rand.IntN(3) == 0 {
-		method = http.MethodHead
 	}
 	read := c.journal.begin(c.number, name, history.Read, "")
 	r := c.do(ctx, request{method: method, path: "/v2/" + tier + "/" + repository + "/manifests/" + reference})
@@ -50,7 +46,7 @@ func (c *Client) getManifest(ctx context.Context, tier, repository, reference st
 	} else {
 		read.end(history.Done, desc.Digest.String())
 	}
-	return r.body, desc, method == http.MethodGet
+	return r.body, desc, true
 }
 
 // getBlob reads a blob, or asks for it, and says whether it is there. known is false where
@@ -89,7 +85,7 @@ func (c *Client) getBlob(ctx context.Context, tier, repository string, desc ocis
 // it is there as soon as any is.
 func (c *Client) pull(ctx context.Context, tier, repository, reference string) bool {
 	called := c.journal.now()
-	body, desc, ok := c.getManifest(ctx, tier, repository, reference)
+	body, desc, ok := c.getManifest(ctx, http.MethodGet, tier, repository, reference)
 	if !ok {
 		return false
 	}

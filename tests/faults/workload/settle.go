@@ -16,32 +16,40 @@ import (
 // decidePatience is how long the explanation of one history may be looked for.
 const decidePatience = 10 * time.Second
 
-// Settled is what Settle has found.
-type Settled struct {
-	Registers, Operations int
-	Undecided             int           // histories that would have taken too long
-	Terminal              time.Duration // until every promotion was terminal
-	Waited                int           // promotions that were not when it began
+// Waited is what Terminal has found.
+type Waited struct {
+	Promotions int           // that were not terminal when it began
+	Slowest    time.Duration // after healing
 }
 
-// Settle is called when no client works and nothing fails any more. It waits until every
-// promotion is terminal, reads every register that was worked on once more, judges all
-// histories, and begins new ones from what it read.
-func (c *Client) Settle(ctx context.Context, terminalWithin time.Duration) Settled {
-	var s Settled
-	began := time.Now()
+// Terminal waits until every promotion is terminal.
+func (c *Client) Terminal(ctx context.Context, healed time.Time, within time.Duration) Waited {
 	open := c.journal.open()
-	s.Waited = len(open)
+	w := Waited{Promotions: len(open)}
 	for _, id := range open {
 		for !c.poll(ctx, id) {
-			if time.Since(began) > terminalWithin {
-				c.journal.Violation("promotion %s is not terminal after %v", id, terminalWithin)
+			if time.Since(healed) > within {
+				c.journal.Violation("promotion %s is not terminal %v after all was healed", id, within)
 				break
 			}
 			c.pause(ctx, 0)
 		}
+		w.Slowest = time.Since(healed)
 	}
-	s.Terminal = time.Since(began)
+	return w
+}
+
+// Settled is what Settle has found.
+type Settled struct {
+	Registers, Operations int
+	Undecided             int // histories that would have taken too long
+}
+
+// Settle is called when nothing is under way and nothing fails any more. It reads every
+// register that was worked on once more, judges all histories, and begins new ones from
+// what it read.
+func (c *Client) Settle(ctx context.Context) Settled {
+	var s Settled
 	c.carried(ctx)
 	for _, name := range c.journal.touched() {
 		value, ok := c.final(ctx, name)

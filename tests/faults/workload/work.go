@@ -39,7 +39,7 @@ func jobs() []job {
 	return []job{
 		{22, (*Client).pushNew}, {8, (*Client).pushAgain}, {5, (*Client).pushIndex}, {8, (*Client).moveTag},
 		{4, (*Client).deleteTag}, {7, (*Client).deleteManifest}, {3, (*Client).deleteBlob},
-		{12, (*Client).pullTag}, {8, (*Client).pullDigest}, {3, (*Client).listTags},
+		{9, (*Client).pullTag}, {6, (*Client).headTag}, {8, (*Client).pullDigest}, {3, (*Client).listTags},
 		{9, (*Client).rise}, {6, (*Client).riseAgain}, {3, (*Client).riseBare}, {8, (*Client).pullAbove},
 		{3, (*Client).readForeign}, {2, (*Client).abandon}, {1, (*Client).collect},
 	}
@@ -202,6 +202,13 @@ func (c *Client) pullTag(ctx context.Context, repository string) {
 	c.journal.Count("pull tag", found(c.pull(ctx, "dev", repository, tag)))
 }
 
+// headTag asks where a tag points, as clients do before they pull.
+func (c *Client) headTag(ctx context.Context, repository string) {
+	tag := MovingTags()[c.rand.IntN(len(MovingTags()))]
+	_, _, ok := c.getManifest(ctx, http.MethodHead, "dev", repository, tag)
+	c.journal.Count("head tag", found(ok))
+}
+
 func (c *Client) pullDigest(ctx context.Context, repository string) {
 	if image := c.some(repository, nil); image != nil {
 		c.journal.Count("pull digest", found(c.pull(ctx, "dev", repository, image.Desc.Digest.String())))
@@ -235,18 +242,18 @@ func (c *Client) rise(ctx context.Context, repository string) {
 	c.attest(ctx, image, TestResult)
 	c.attest(ctx, image, Provenance)
 	c.promote(ctx, image, Gates()[0], nil)
-	if c.rand.IntN(2) == 0 {
+	if c.journal.risen(image, "stable") && c.rand.IntN(4) > 0 {
 		c.promote(ctx, image, Gates()[1], nil)
 	}
 }
 
-// riseAgain asks for what was asked before, or moves a tag above.
+// riseAgain asks for what was asked before, for what rose to go on, or moves a tag above.
 func (c *Client) riseAgain(ctx context.Context, repository string) {
-	image := c.some(repository, func(i *Image) bool { return i.evidence[Provenance].begun })
+	g := Gates()[c.rand.IntN(2)]
+	image := c.some(repository, func(i *Image) bool { return i.evidence[Provenance].begun && (g.from == "dev" || i.rose[g.from]) })
 	if image == nil {
 		return
 	}
-	g := Gates()[c.rand.IntN(2)]
 	var tags []string
 	if g.to == "stable" && c.rand.IntN(2) == 0 {
 		tags = []string{"moving"}
@@ -265,7 +272,7 @@ func (c *Client) pullAbove(ctx context.Context, repository string) {
 	g := Gates()[c.rand.IntN(2)]
 	reference := "moving"
 	if c.rand.IntN(3) > 0 {
-		if image := c.some(repository, func(i *Image) bool { return i.evidence[Provenance].begun }); image != nil {
+		if image := c.some(repository, func(i *Image) bool { return i.rose[g.to] }); image != nil {
 			reference = image.Tag
 		}
 	}
