@@ -40,6 +40,7 @@ type figures struct {
 	Ready             []int64                     `json:"ready"`           // starts, by the second in which they were ready; the last: later
 	Read              int64                       `json:"objectsRead"`
 	Untracked         int64                       `json:"mostUntracked"`
+	UntrackedAtRest   int64                       `json:"mostUntrackedAtRest"`
 	Odd               map[string]int64            `json:"odd"`
 	Violations        []string                    `json:"violations"`
 }
@@ -106,6 +107,7 @@ func (f *figures) add(o *figures) {
 	}
 	f.SlowestTerminal, f.SlowestReady = max(f.SlowestTerminal, o.SlowestTerminal), max(f.SlowestReady, o.SlowestReady)
 	f.SlowestHeal, f.Untracked = max(f.SlowestHeal, o.SlowestHeal), max(f.Untracked, o.Untracked)
+	f.UntrackedAtRest = max(f.UntrackedAtRest, o.UntrackedAtRest)
 	f.Seeds, f.Violations = append(f.Seeds, o.Seeds...), append(f.Violations, o.Violations...)
 	for i := range f.Ready {
 		f.Ready[i] += o.Ready[i]
@@ -170,7 +172,7 @@ func (f *figures) print(w io.Writer) {
 	line("lives ended by SIGKILL, by themselves", fmt.Sprintf("%d, %d", f.Killed, f.EndedByThemselves))
 	line("histories judged, undecided", fmt.Sprintf("%d, %d", f.Histories, f.Undecided))
 	line("objects read and hashed", f.Read)
-	line("most objects that nothing names", f.Untracked)
+	line("most objects that nothing names, at rest", fmt.Sprintf("%d, %d", f.Untracked, f.UntrackedAtRest))
 	line("promotions open when healed, slowest to end", fmt.Sprintf("%d, %v", f.Promotions, f.SlowestTerminal.Round(time.Millisecond)))
 	line("starts by the second in which ready, slowest", fmt.Sprintf("%v, %v", f.Ready, f.SlowestReady.Round(time.Millisecond)))
 	line("slowest to be ready after healing", f.SlowestHeal.Round(time.Millisecond))

@@ -45,12 +45,15 @@ func run(args []string) error {
 	if err != nil {
 		return fmt.Errorf("seed %d: %w (see %s)", o.seed, err, owner.dir)
 	}
+	figures.print(os.Stdout)
 	if *tallyFile != "" {
-		if figures, err = figures.addTo(*tallyFile); err != nil {
+		sum, err := figures.addTo(*tallyFile)
+		if err != nil {
 			return err
 		}
+		fmt.Println("\nwith the runs before it:")
+		sum.print(os.Stdout)
 	}
-	figures.print(os.Stdout)
 	if n := len(figures.Violations); n > 0 {
 		return fmt.Errorf("seed %d: %d violations (see %s)", o.seed, n, owner.dir)
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -24,6 +23,9 @@ const terminalWithin = 60 * time.Second
 // longer than failpoints hold anything back.
 const restTime = 3 * time.Second
 
+// life is how long what nothing needs stays here: days in a deployment.
+var life = struct{ Promise, Drain, Stray time.Duration }{24 * time.Second, 3 * time.Second, 30 * time.Second}
+
 type options struct {
 	seed            int64
 	duration, round time.Duration
@@ -33,7 +35,6 @@ type options struct {
 	log             io.Writer
 	binary          string // empty: built
 	quiet           bool   // no faults: what is found then is the harness's own
-	plant           func(*run1) error
 }
 
 // run1 is one run of the harness.
@@ -46,6 +47,8 @@ type run1 struct {
 	checker *check.Checker
 	weather *weather
 	figures *figures
+	// collects says that the registry collects garbage when it is asked to.
+	collects bool
 }
 
 // storm runs rounds for as long as it is told.
@@ -60,6 +63,9 @@ func storm(ctx context.Context, o stores.Owner, opts options) (*figures, error) 
 		if err := r.round(ctx, round); err != nil {
 			return r.figures, err
 		}
+	}
+	if err := r.rest(ctx); err != nil {
+		return r.figures, err
 	}
 	if err := r.cluster.Stop(); err != nil {
 		r.journal.Violation("%v", err)
@@ -83,13 +89,14 @@ func (r *run1) start(ctx context.Context, o stores.Owner) (err error) {
 	r.cluster = cluster.Start(o, cluster.Config{Seed: r.seed, Binary: r.binary, Streamed: random.IntN(2) == 0,
 		Faults: r.weather.plan, Failed: func(what string) { r.journal.Violation("%s", what) }})
 	r.weather.cluster = r.cluster
-	setting := workload.Setting{Keys: r.cluster.Keys.CI, Promise: 24 * time.Hour, Spoils: r.weather.spoils}
+	setting := workload.Setting{Keys: r.cluster.Keys.CI, Promise: life.Promise * 23 / 24, Spoils: r.weather.spoils}
 	for _, replica := range r.cluster.Replicas {
 		setting.URLs = append(setting.URLs, replica.URL)
 	}
 	r.ops = workload.NewClient(r.seed, 0, "ops", setting, r.journal)
 	o.Cleanup(r.ops.Close)
-	setting.Collects = workload.Collections(ctx, r.ops)
+	r.collects = workload.Collections(ctx, r.ops)
+	setting.Collects = r.collects
 	for i := range r.options.clients {
 		c := workload.NewClient(r.seed, i+1, []string{"alice", "bob"}[i%2], setting, r.journal)
 		o.Cleanup(c.Close)
@@ -106,6 +113,9 @@ func (r *run1) start(ctx context.Context, o stores.Owner) (err error) {
 // round has clients work in bad weather, heals everything, and checks.
 func (r *run1) round(ctx context.Context, number int) error {
 	before := r.operations()
+	if err := r.weather.setCalm(false); err != nil {
+		return err
+	}
 	stop, cancel := context.WithTimeout(ctx, r.options.round)
 	defer cancel()
 	var work sync.WaitGroup
@@ -132,11 +142,6 @@ func (r *run1) round(ctx context.Context, number int) error {
 	waited.Slowest = time.Since(healed)
 	pause(ctx, restTime-time.Since(healed))
 	settled := r.ops.Settle(ctx)
-	if r.plant != nil {
-		if err := r.plant(r); err != nil {
-			return err
-		}
-	}
 	report, err := r.checker.Check(ctx, false)
 	if err != nil {
 		return fmt.Errorf("round %d: %w", number, err)
@@ -149,11 +154,38 @@ func (r *run1) round(ctx context.Context, number int) error {
 			r.journal.Violation("I7: written twice: %s", twice)
 		}
 	}
+	if n := len(report.Untracked); n > 0 {
+		fmt.Fprintf(r.log, "    nothing names %q\n", report.Untracked[:min(n, 3)])
+	}
 	r.figures.saw(waited, settled, report, ready)
 	fmt.Fprintf(r.log, "round %d: %d operations, ready %v and terminal %v after healing, %d histories, %d records, %d objects (%d untracked), %d violations so far\n",
 		number, r.operations()-before, ready.Round(time.Millisecond), waited.Slowest.Round(time.Millisecond), settled.Registers,
 		report.Records, report.Objects, len(report.Untracked), len(r.journal.Violations()))
-	return errors.Join(r.weather.setCalm(false), ctx.Err())
+	return ctx.Err()
+}
+
+// rest lets everything become old that waits for that, collects what is garbage then, and
+// looks whether anything is left that nothing names.
+func (r *run1) rest(ctx context.Context) error {
+	if !r.collects {
+		return nil
+	}
+	for _, age := range []time.Duration{life.Stray + life.Promise, life.Drain, life.Drain} {
+		pause(ctx, age+time.Second)
+		if err := r.ops.CollectAtRest(ctx); err != nil {
+			return err
+		}
+	}
+	report, err := r.checker.Check(ctx, true)
+	if err != nil {
+		return err
+	}
+	for _, v := range report.Violations {
+		r.journal.Violation("at rest: %s", v)
+	}
+	r.figures.UntrackedAtRest = max(r.figures.UntrackedAtRest, int64(len(report.Untracked)))
+	fmt.Fprintf(r.log, "at rest: %d records, %d objects (%d untracked)\n", report.Records, report.Objects, len(report.Untracked))
+	return ctx.Err()
 }
 
 // unshared leaves out the objects that are not written once by one operation: every replica

@@ -3,7 +3,9 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"math/rand/v2"
 	"os"
@@ -80,7 +82,10 @@ func (w *weather) setCalm(calm bool) error {
 	if calm {
 		return os.WriteFile(w.calmFile(), nil, 0o600)
 	}
-	return os.Remove(w.calmFile())
+	if err := os.Remove(w.calmFile()); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // aim picks the passages that were aimed at least often. w.mu is held.

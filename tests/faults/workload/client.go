@@ -97,8 +97,16 @@ type request struct {
 	user         string
 }
 
+// impatient is one of how many requests whose client goes away before the answer can come.
+const impatient = 150
+
 // do sends a request to some replica.
 func (c *Client) do(ctx context.Context, q request) reply {
+	if c.rand.IntN(impatient) == 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Duration(c.rand.IntN(30))*time.Millisecond)
+		defer cancel()
+	}
 	url := c.urls[c.rand.IntN(len(c.urls))] + q.path
 	if strings.HasPrefix(q.path, "http") {
 		url = q.path

@@ -83,6 +83,9 @@ func (j *Journal) Violation(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	if slices.Contains(j.violations, text) { // it is found after every round
+		return
+	}
 	j.violations = append(j.violations, text)
 	j.line(map[string]any{"at": j.now(), "violation": text})
 }

@@ -323,13 +323,17 @@ func (c *Client) abandon(ctx context.Context, repository string) {
 	c.journal.Count("upload", end)
 }
 
-// collect asks for a collection of garbage.
+// collect asks for a collection of garbage, and mostly does not wait for its end.
 func (c *Client) collect(ctx context.Context, _ string) {
 	if !c.setting.Collects {
 		return
 	}
-	r := c.do(ctx, request{method: http.MethodPost, path: "/api/v1/collections", user: "ops", body: []byte("{}"), header: map[string]string{"Content-Type": "application/json"}})
-	end := "done"
+	prefer := "respond-async"
+	if c.rand.IntN(3) == 0 {
+		prefer = "wait=20"
+	}
+	r := c.do(ctx, collection(prefer))
+	end := "begun"
 	switch {
 	case r.uncertain():
 		end = "unknown"
@@ -339,6 +343,27 @@ func (c *Client) collect(ctx context.Context, _ string) {
 		c.journal.Violation("collection: %v", r)
 	}
 	c.journal.Count("collect", end)
+}
+
+func collection(prefer string) request {
+	return request{method: http.MethodPost, path: "/api/v1/collections", user: "ops", body: []byte("{}"),
+		header: map[string]string{"Content-Type": "application/json", "Prefer": prefer}}
+}
+
+// CollectAtRest collects, when nothing fails any more, until a collection has come to its
+// end.
+func (c *Client) CollectAtRest(ctx context.Context) error {
+	var r reply
+	for try := range 200 { // another may be under way, or be that of a replica that was killed
+		r = c.do(ctx, collection("wait=20"))
+		var run struct{ State, Error string }
+		if r.status == http.StatusCreated && json.Unmarshal(r.body, &run) == nil && run.State == "Succeeded" {
+			c.journal.Count("collect", "at rest")
+			return ctx.Err()
+		}
+		c.pause(ctx, min(try, 3))
+	}
+	return fmt.Errorf("no collection comes to its end: %v", r)
 }
 
 // nextPage is the path that a Link header names; empty at the end.
