@@ -8,6 +8,8 @@ import (
 	"hash"
 	"io"
 
+	"github.com/opencontainers/go-digest"
+
 	"sluice.dev/sluice/oci"
 )
 
@@ -302,12 +304,7 @@ func (w *appender) readTail(ctx context.Context) ([]byte, error) {
 	if w.state.Tail == nil {
 		return nil, nil
 	}
-	rc, err := w.upload.repo.Tier.Bucket.Open(ctx, w.state.Tail.Key, 0, w.state.Tail.Size)
-	if err != nil {
-		return nil, err
-	}
-	defer rc.Close()
-	return readExactly(rc, w.state.Tail.Size)
+	return w.state.Tail.read(ctx, w.upload.repo.Tier.Bucket)
 }
 
 // dropTail says that the former tail went into a part.
@@ -327,7 +324,7 @@ func (w *appender) putTail(ctx context.Context, data []byte) error {
 		return err
 	}
 	w.dropTail()
-	w.state.Tail = &tail{Key: w.state.NextTail, Size: int64(len(data))}
+	w.state.Tail = &tail{Key: w.state.NextTail, Size: int64(len(data)), Digest: digest.FromBytes(data)}
 	w.state.NextTail = ""
 	return nil
 }

@@ -184,13 +184,13 @@ func (r *Repository) Fetch(ctx context.Context, desc ocispec.Descriptor) (io.Rea
 		if err != nil {
 			return nil, err
 		}
-		return r.Tier.Bucket.Open(ctx, b.Key, 0, -1)
+		return r.Tier.Bucket.Open(ctx, b.Key, 0, b.Size) // an answer that is whole by its own length alone is cut
 	}
 	blob, err := r.Blob(ctx, desc.Digest)
 	if err != nil {
 		return nil, err
 	}
-	return blob.Open(ctx, 0, -1)
+	return blob.Open(ctx, 0, blob.Size)
 }
 
 // isUnknown says whether err is that of content that is not there.

@@ -151,7 +151,7 @@ func (r *Registry) add(ctx context.Context, t Tier) error {
 	if t.Bucket == nil {
 		return fmt.Errorf("tier %q: a bucket is needed", t.Name)
 	}
-	store, err := t.Bucket.Identity(ctx)
+	store, err := identity(ctx, t.Bucket)
 	if err != nil {
 		return fmt.Errorf("tier %q: identity of its bucket: %w", t.Name, err)
 	}
@@ -177,6 +177,21 @@ func (r *Registry) claim(ctx context.Context) (err error) {
 		}
 	}
 	return nil
+}
+
+// identity asks a bucket who it is, twice: all records of the store hang on the answer, and
+// nothing else tells one identity from another that a store gave with a wrong byte. Whoever
+// believed it would record blobs where no other process looks for them.
+func identity(ctx context.Context, b Bucket) (string, error) {
+	first, err := b.Identity(ctx)
+	if err != nil {
+		return "", err
+	}
+	second, err := b.Identity(ctx)
+	if err == nil && first != second {
+		err = fmt.Errorf("%w: asked twice it is %s and %s", oci.ErrUnavailable, first, second)
+	}
+	return first, err
 }
 
 // Tiers lists the tiers from the bottom up.

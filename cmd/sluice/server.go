@@ -79,8 +79,11 @@ func (i *instance) open(ctx context.Context) (err error) {
 	if i.stores, err = openStores(ctx, i.cfg, i.log); err != nil {
 		return err
 	}
-	i.registry, err = tiers.New(ctx, tiers.Config{Catalog: i.stores.catalog, Tiers: i.stores.tiers(i.cfg), Log: i.log, Collection: i.cfg.GC.collection()})
+	conf, err := withFailpoints(tiers.Config{Catalog: i.stores.catalog, Tiers: i.stores.tiers(i.cfg), Log: i.log, Collection: i.cfg.GC.collection()})
 	if err != nil {
+		return err
+	}
+	if i.registry, err = tiers.New(ctx, conf); err != nil {
 		return err
 	}
 	keys, err := signers(i.cfg, i.log)

@@ -59,7 +59,7 @@ func (p *Process) Log() string {
 // returns once ready says so. The error holds the last of what it printed.
 func Start(o Owner, name string, env []string, ready func() bool, args ...string) (*Process, error) {
 	o.Helper()
-	path := binary(o, name)
+	path := Binary(o, name)
 	p := &Process{cmd: exec.Command(path, args...), log: filepath.Join(o.TempDir(), "log"), gone: make(chan struct{})}
 	log, err := os.Create(p.log)
 	if err != nil {
@@ -68,7 +68,7 @@ func Start(o Owner, name string, env []string, ready func() bool, args ...string
 	defer log.Close() // the process has its own
 	p.cmd.Env = append(os.Environ(), env...)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
-	p.cmd.SysProcAttr = dieWithParent()
+	p.cmd.SysProcAttr = DieWithParent()
 	if err := p.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
@@ -93,8 +93,8 @@ func Start(o Owner, name string, env []string, ready func() bool, args ...string
 	}
 }
 
-// binary finds a tool, or fails the test.
-func binary(o Owner, name string) string {
+// Binary finds a tool, or fails the test.
+func Binary(o Owner, name string) string {
 	o.Helper()
 	if filepath.IsAbs(name) {
 		return name
