@@ -76,7 +76,9 @@ type Multipart interface {
 	// replace what was acknowledged.
 	PutPart(ctx context.Context, key, uploadID string, number int, r io.Reader, size int64) (Part, error)
 
-	// Complete makes the object of the parts, in ascending order of their numbers.
+	// Complete makes the object of the parts, in ascending order of their numbers. nil says
+	// that it is there, with all bytes of them. It may be called again with the same parts:
+	// whether an answer was lost is the store's to find out.
 	Complete(ctx context.Context, key, uploadID string, parts []Part) error
 
 	// Abort drops the upload and its parts. An upload that is gone is no error.

@@ -52,6 +52,9 @@ type uploadRecord struct {
 type tail struct {
 	Key  string `json:"key"`
 	Size int64  `json:"size"`
+	// Digest of its bytes: the running hash is over what clients have sent, and would not
+	// notice if the store gave back others.
+	Digest digest.Digest `json:"digest"`
 }
 
 // Upload is one upload session, as one request has read it.
