@@ -304,7 +304,17 @@ func (w *appender) readTail(ctx context.Context) ([]byte, error) {
 	if w.state.Tail == nil {
 		return nil, nil
 	}
-	return w.state.Tail.read(ctx, w.upload.repo.Tier.Bucket)
+	rc, err := w.upload.openTail(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer rc.Close()
+	return readExactly(rc, w.state.Tail.Size)
+}
+
+func (u *Upload) openTail(ctx context.Context) (io.ReadCloser, error) {
+	t := u.state.Tail
+	return openVerified(ctx, u.repo.Tier.Bucket, t.Key, t.Size, t.Digest)
 }
 
 // dropTail says that the former tail went into a part.
@@ -352,8 +362,12 @@ func readExactly(r io.Reader, size int64) ([]byte, error) {
 	return data, nil
 }
 
-// bodyError says that the client's body ended before it should.
+// bodyError says that the client's body ended before it should, where it was not the store
+// that did.
 func bodyError(err error) error {
+	if errors.Is(err, oci.ErrUnavailable) {
+		return err
+	}
 	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
 		return fmt.Errorf("%w: the body ended early: %w", oci.ErrSizeInvalid, err)
 	}

@@ -170,8 +170,9 @@ func (r *Repository) Exists(ctx context.Context, desc ocispec.Descriptor) (bool,
 	return err == nil, err
 }
 
-// Fetch opens a manifest or blob of the repository. The bytes are not compared with the
-// digest on the way; readers that must be sure compare them.
+// Fetch opens a manifest or blob of the repository. Reading fails, with oci.ErrUnavailable,
+// where the store does not give the bytes of the digest: what was stored is what the digest
+// says, so evidence that cannot be read is never evidence that is wrong.
 func (r *Repository) Fetch(ctx context.Context, desc ocispec.Descriptor) (io.ReadCloser, error) {
 	if oci.IsManifest(desc.MediaType) {
 		if _, _, err := r.manifestRecord(ctx, desc.Digest); err != nil {
@@ -184,13 +185,13 @@ func (r *Repository) Fetch(ctx context.Context, desc ocispec.Descriptor) (io.Rea
 		if err != nil {
 			return nil, err
 		}
-		return r.Tier.Bucket.Open(ctx, b.Key, 0, b.Size) // an answer that is whole by its own length alone is cut
+		return openVerified(ctx, r.Tier.Bucket, b.Key, b.Size, desc.Digest)
 	}
 	blob, err := r.Blob(ctx, desc.Digest)
 	if err != nil {
 		return nil, err
 	}
-	return blob.Open(ctx, 0, blob.Size)
+	return openVerified(ctx, r.Tier.Bucket, blob.key, blob.Size, desc.Digest)
 }
 
 // isUnknown says whether err is that of content that is not there.

@@ -156,7 +156,7 @@ func (u *Upload) rest(ctx context.Context, o object, got, want digest.Digest) (s
 	case u.untouched():
 		return u.recordBlob(ctx, o, want)
 	}
-	body, err := u.repo.Tier.Bucket.Open(ctx, o.key, 0, o.size)
+	body, err := openVerified(ctx, u.repo.Tier.Bucket, o.key, o.size, got)
 	if err != nil {
 		return "", err
 	}
@@ -218,27 +218,17 @@ func (u *Upload) assemble(ctx context.Context) error {
 		}
 		return bucket.Put(ctx, u.state.Key, bytes.NewReader(nil), 0)
 	}
-	if info, err := bucket.Stat(ctx, u.state.Key); err == nil && info.Size == u.state.Offset {
-		return nil // an earlier try got so far
-	}
 	if u.state.Tail != nil {
 		if err := u.tailPart(ctx); err != nil {
 			return err
 		}
 	}
-	if err := bucket.Complete(ctx, u.state.Key, u.state.S3ID, u.state.Parts); errors.Is(err, oci.ErrUploadUnknown) {
-		return err
-	} else if err != nil { // also what a store says while another request completes the same
+	// An earlier try may have got so far: the same parts are complete then, and the store says so.
+	err := bucket.Complete(ctx, u.state.Key, u.state.S3ID, u.state.Parts)
+	if err != nil && !errors.Is(err, oci.ErrUploadUnknown) { // also what a store says while another request completes the same
 		return fmt.Errorf("%w: %w", oci.ErrUnavailable, err)
 	}
-	info, err := bucket.Stat(ctx, u.state.Key)
-	if err != nil {
-		return err
-	}
-	if info.Size != u.state.Offset {
-		return fmt.Errorf("%w: the store made %d bytes of %d", oci.ErrUnavailable, info.Size, u.state.Offset)
-	}
-	return nil
+	return err
 }
 
 // tailPart sends the tail once more, as the last part, which may be short.
@@ -247,12 +237,14 @@ func (u *Upload) tailPart(ctx context.Context) error {
 	if err := w.claim(ctx, 1); err != nil {
 		return err
 	}
-	data, err := w.readTail(ctx)
+	rc, err := u.openTail(ctx)
 	if err != nil {
 		return err
 	}
+	defer rc.Close()
+	size := u.state.Tail.Size
 	w.dropTail()
-	if err := w.putPart(ctx, bytes.NewReader(data), int64(len(data))); err != nil {
+	if err := w.putPart(ctx, rc, size); err != nil {
 		return err
 	}
 	w.state.NextPart = w.number
@@ -260,9 +252,14 @@ func (u *Upload) tailPart(ctx context.Context) error {
 	return u.save(ctx)
 }
 
-// readBack hashes the object as the store gives it.
+// readBack hashes the object as the store gives it, which is compared with what clients have
+// sent.
 func (u *Upload) readBack(ctx context.Context, algorithm digest.Algorithm) (digest.Digest, error) {
-	rc, err := u.repo.Tier.Bucket.Open(ctx, u.state.Key, 0, u.state.Offset)
+	h, err := u.hash()
+	if err != nil {
+		return "", err
+	}
+	rc, err := openVerified(ctx, u.repo.Tier.Bucket, u.state.Key, u.state.Offset, digest.NewDigest(u.algorithm(), h))
 	if err != nil {
 		return "", err
 	}

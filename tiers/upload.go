@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"hash"
 	"slices"
-	"io"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -57,27 +56,11 @@ type uploadRecord struct {
 // upload behind the running hash, which has seen them before they were stored: so they are
 // held against a digest of their own whenever they are read.
 type tail struct {
-	Key    string        `json:"key"`
-	Size   int64         `json:"size"`
+	Key  string `json:"key"`
+	Size int64  `json:"size"`
+	// Digest of its bytes: the running hash is over what clients have sent, and would not
+	// notice if the store gave back others.
 	Digest digest.Digest `json:"digest"`
-}
-
-// read reads the tail from its bucket. Fewer or other bytes are the store's fault, never the
-// client's.
-func (t *tail) read(ctx context.Context, bucket Bucket) ([]byte, error) {
-	rc, err := bucket.Open(ctx, t.Key, 0, t.Size)
-	if err != nil {
-		return nil, err
-	}
-	defer rc.Close()
-	data := make([]byte, t.Size)
-	if _, err := io.ReadFull(rc, data); err != nil {
-		return nil, fmt.Errorf("%w: %w", oci.ErrUnavailable, err)
-	}
-	if got := digest.FromBytes(data); got != t.Digest {
-		return nil, fmt.Errorf("%w: the store gave %s for %s, which is %s", oci.ErrUnavailable, got, t.Key, t.Digest)
-	}
-	return data, nil
 }
 
 // Upload is one upload session, as one request has read it.

@@ -30,6 +30,7 @@ func libraries() []reserved {
 		{"go.etcd.io/etcd/client/v3", []string{"tiers/etcd"}},
 		{"go.etcd.io/etcd/server/v3", []string{"tiers/embedded"}},
 		{"go.etcd.io", []string{"tiers/etcd", "tiers/embedded"}},
+		{"google.golang.org/grpc", []string{"tiers/etcd"}}, // what its client leaves to those who use it
 		{"github.com/versity/versitygw", []string{"tiers/embedded"}},
 		{"github.com/aws", []string{"tiers/embedded"}}, // the types of the S3 server that it wraps
 		{"github.com/labstack/echo", []string{"server"}},
