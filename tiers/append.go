@@ -304,17 +304,17 @@ func (w *appender) readTail(ctx context.Context) ([]byte, error) {
 	if w.state.Tail == nil {
 		return nil, nil
 	}
-	rc, err := w.upload.openTail(ctx)
+	t := w.state.Tail
+	rc, err := openVerified(ctx, w.upload.repo.Tier.Bucket, t.Key, t.Size, t.Digest)
 	if err != nil {
 		return nil, err
 	}
 	defer rc.Close()
-	return readExactly(rc, w.state.Tail.Size)
-}
-
-func (u *Upload) openTail(ctx context.Context) (io.ReadCloser, error) {
-	t := u.state.Tail
-	return openVerified(ctx, u.repo.Tier.Bucket, t.Key, t.Size, t.Digest)
+	data := make([]byte, t.Size)
+	if _, err := io.ReadFull(rc, data); err != nil {
+		return nil, fmt.Errorf("%w: %w", oci.ErrUnavailable, err) // the store's fault, never the client's
+	}
+	return data, nil
 }
 
 // dropTail says that the former tail went into a part.

@@ -237,14 +237,12 @@ func (u *Upload) tailPart(ctx context.Context) error {
 	if err := w.claim(ctx, 1); err != nil {
 		return err
 	}
-	rc, err := u.openTail(ctx)
+	data, err := w.readTail(ctx)
 	if err != nil {
 		return err
 	}
-	defer rc.Close()
-	size := u.state.Tail.Size
 	w.dropTail()
-	if err := w.putPart(ctx, rc, size); err != nil {
+	if err := w.putPart(ctx, bytes.NewReader(data), int64(len(data))); err != nil {
 		return err
 	}
 	w.state.NextPart = w.number
