@@ -122,6 +122,11 @@ func (p *pusher) check(ctx context.Context) error {
 func TestCollectAmongPushes(t *testing.T) {
 	short := tiers.CollectConfig{Promise: 240 * time.Millisecond, Drain: 50 * time.Millisecond, Intent: 5 * time.Second, Upload: time.Second, Stray: 2 * time.Second}
 	w := newWorld(t, func(c *tiers.Config) { c.Collection = short })
+	w.catalog.onCommit(func(c tiers.Change) { // a collector that hesitates before what it does
+		if len(c.Put) > 0 && strings.Contains(c.Put[0].Key, "/condemned/") {
+			time.Sleep(rand.N(150 * time.Millisecond))
+		}
+	})
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	var collectors sync.WaitGroup
@@ -161,6 +166,7 @@ func TestCollectAmongPushes(t *testing.T) {
 	}
 	stop()
 	collectors.Wait()
+	w.catalog.onCommit(nil)
 	w.untilOnlyBlobs(time.Minute)
 	for _, p := range pushers {
 		if err := p.check(t.Context()); err != nil {
