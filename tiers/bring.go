@@ -102,6 +102,9 @@ func (r *Registry) KeepRecord(t *Tier, d digest.Digest, id string) Put {
 	return Put{Key: refPrefix(t.store, d) + ".record/" + id}
 }
 
+// HasBytes asks that the store of t has the bytes of d.
+func (r *Registry) HasBytes(t *Tier, d digest.Digest) Condition { return Present(blobKey(t.store, d)) }
+
 // Brought is content that Bring has brought.
 type Brought struct {
 	How  How

@@ -43,8 +43,8 @@ type inBucket struct {
 	blob     digest.Digest // one that names it
 }
 
-// window is a range of the keys of a bucket, with all objects in it.
-type window struct {
+// bucketWindow is a range of the keys of a bucket, with all objects in it.
+type bucketWindow struct {
 	c       *Checking
 	store   *checkStore
 	first   bool   // the records that name objects are looked at themselves, too
@@ -64,7 +64,7 @@ func (c *Checking) checkObjects(ctx context.Context, s *checkStore) error {
 	if err != nil {
 		return err
 	}
-	w := &window{c: c, store: s, first: true}
+	w := &bucketWindow{c: c, store: s, first: true}
 	for {
 		if err := w.list(ctx); err != nil {
 			return err
@@ -85,7 +85,7 @@ func (c *Checking) checkObjects(ctx context.Context, s *checkStore) error {
 }
 
 // list reads the objects of the window.
-func (w *window) list(ctx context.Context) error {
+func (w *bucketWindow) list(ctx context.Context) error {
 	w.objects, w.upTo = map[string]*inBucket{}, ""
 	for after := w.after; ; {
 		var page []ObjectEntry
@@ -112,15 +112,15 @@ func (w *window) list(ctx context.Context) error {
 }
 
 // records walks a family that names objects; it is counted once.
-func (w *window) records(ctx context.Context, family, prefix string, each func(page []Record) error) error {
+func (w *bucketWindow) records(ctx context.Context, family, prefix string, each func(page []Record) error) error {
 	if w.first {
 		return w.c.Records(ctx, family, prefix, each)
 	}
-	return w.c.walk(ctx, Query{Prefix: prefix}, each)
+	return w.c.Walk(ctx, Query{Prefix: prefix}, each)
 }
 
 // name notes who names an object; nil where it is not in the window, or was not listed.
-func (w *window) name(key string, by uint8) *inBucket {
+func (w *bucketWindow) name(key string, by uint8) *inBucket {
 	o := w.objects[key]
 	if o != nil {
 		o.names |= by
@@ -128,15 +128,15 @@ func (w *window) name(key string, by uint8) *inBucket {
 	return o
 }
 
-func (w *window) uploads(ctx context.Context) error {
-	return w.c.walk(ctx, Query{Prefix: prefixUpload}, func(page []Record) error {
+func (w *bucketWindow) uploads(ctx context.Context) error {
+	return w.c.Walk(ctx, Query{Prefix: prefixUpload}, func(page []Record) error {
 		for _, record := range page {
 			u, err := Decode[uploadRecord](record)
 			if err != nil { // reported by checkUploads
 				w.store.uncertain = true
 				continue
 			}
-			for _, key := range u.objects() {
+			for _, key := range u.unrecorded() {
 				w.name(key, namedByUpload)
 			}
 		}
@@ -144,8 +144,8 @@ func (w *window) uploads(ctx context.Context) error {
 	})
 }
 
-// objects are the keys that the session names and has not recorded.
-func (u uploadRecord) objects() []string {
+// unrecorded are the keys of the objects that the session names and has not made blobs.
+func (u uploadRecord) unrecorded() []string {
 	keys := append([]string{u.NextTail}, u.Old...)
 	if u.Tail != nil {
 		keys = append(keys, u.Tail.Key)
@@ -156,7 +156,7 @@ func (u uploadRecord) objects() []string {
 	return keys
 }
 
-func (w *window) intents(ctx context.Context) error {
+func (w *bucketWindow) intents(ctx context.Context) error {
 	prefix := intentKey(w.store.id, "")
 	return w.records(ctx, "intents", prefix, func(page []Record) error {
 		for _, record := range page {
@@ -184,7 +184,7 @@ func (w *window) intents(ctx context.Context) error {
 	})
 }
 
-func (w *window) blobs(ctx context.Context) error {
+func (w *bucketWindow) blobs(ctx context.Context) error {
 	prefix := blobKey(w.store.id, "")
 	return w.records(ctx, "blobs", prefix, func(page []Record) error {
 		return w.c.each(ctx, page, func(ctx context.Context, record Record) error {
@@ -194,7 +194,7 @@ func (w *window) blobs(ctx context.Context) error {
 }
 
 // blob compares a blob's record with its object and with the object's other names.
-func (w *window) blob(ctx context.Context, record Record, d digest.Digest) error {
+func (w *bucketWindow) blob(ctx context.Context, record Record, d digest.Digest) error {
 	about := Finding{Invariant: "I1", Store: w.store.id, Digest: d}
 	b, ok, err := CheckRecord(ctx, w.c, record, about, func(b blobRecord) error {
 		if _, err := oci.ParseDigest(d.String()); err != nil {
@@ -228,7 +228,7 @@ func (w *window) blob(ctx context.Context, record Record, d digest.Digest) error
 }
 
 // taken notes that a blob names an object, and says how that was known before.
-func (w *window) taken(key string, d digest.Digest) (before inBucket, there bool) {
+func (w *bucketWindow) taken(key string, d digest.Digest) (before inBucket, there bool) {
 	w.c.mu.Lock()
 	defer w.c.mu.Unlock()
 	o := w.name(key, namedByBlob)
@@ -241,7 +241,7 @@ func (w *window) taken(key string, d digest.Digest) (before inBucket, there bool
 	return before, true
 }
 
-func (w *window) condemned(ctx context.Context) error {
+func (w *bucketWindow) condemned(ctx context.Context) error {
 	prefix := condemnedKey(w.store.id, "")
 	return w.records(ctx, "condemned", prefix, func(page []Record) error {
 		for _, record := range page {

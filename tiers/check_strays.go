@@ -14,11 +14,11 @@ import (
 	"sluice.dev/sluice/oci"
 )
 
-// prefixCatalogs is where every catalog leaves an object of its own in each bucket that it
-// uses, named by the id that it keeps under catalogIDKey.
+// prefixCatalogs is where every catalog leaves objects of its own in each bucket that it
+// uses, named by the id that it keeps under markedBy, or below that.
 const (
 	prefixCatalogs = "catalogs/"
-	catalogIDKey   = "catalog-id"
+	markedBy       = "catalog-id"
 )
 
 // doomRecord is an object that is about to be deleted.
@@ -38,7 +38,7 @@ func (c *Checking) doom(s *checkStore, key string, d digest.Digest, size int64, 
 // foreign says whether another catalog has left its mark in the bucket, and reports it: what
 // has no name here may have one there.
 func (c *Checking) foreign(ctx context.Context, s *checkStore) (bool, error) {
-	records, err := c.Get(ctx, catalogIDKey)
+	records, err := c.Get(ctx, markedBy)
 	if err != nil {
 		return false, err
 	}
@@ -60,7 +60,7 @@ func (c *Checking) foreign(ctx context.Context, s *checkStore) (bool, error) {
 	}
 	foreign := false
 	for _, mark := range marks {
-		if mark.Key == prefixCatalogs+own {
+		if id, _, _ := strings.Cut(strings.TrimPrefix(mark.Key, prefixCatalogs), "/"); id == own {
 			continue
 		}
 		foreign = true
@@ -76,7 +76,7 @@ func (c *Checking) foreign(ctx context.Context, s *checkStore) (bool, error) {
 
 // strays reports the objects of the window that nothing names. Where a record could not be
 // read that may name one, nobody knows.
-func (w *window) strays(ctx context.Context, foreign bool) error {
+func (w *bucketWindow) strays(ctx context.Context, foreign bool) error {
 	if w.store.uncertain {
 		return nil
 	}
@@ -92,7 +92,7 @@ func (w *window) strays(ctx context.Context, foreign bool) error {
 
 // stray makes sure that an object is still there and was not given a name that can be
 // looked up.
-func (w *window) stray(ctx context.Context, key string, o *inBucket, foreign bool) error {
+func (w *bucketWindow) stray(ctx context.Context, key string, o *inBucket, foreign bool) error {
 	c, s := w.c, w.store
 	named, err := c.named(ctx, s, key)
 	if err != nil || named {
@@ -203,7 +203,7 @@ func (c *Checking) nameless(ctx context.Context, s *checkStore, page []OpenUploa
 	for _, u := range page {
 		asked[u.Key] = true
 	}
-	err := c.walk(ctx, Query{Prefix: prefixUpload}, func(records []Record) error {
+	err := c.Walk(ctx, Query{Prefix: prefixUpload}, func(records []Record) error {
 		for _, record := range records {
 			u, err := Decode[uploadRecord](record)
 			if err != nil {

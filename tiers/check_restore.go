@@ -26,8 +26,15 @@ func (c *Checking) foundLost(ctx context.Context, s *checkStore, f Finding, reco
 	if f.Affected, err = c.affected(ctx, s, f.Digest); err != nil {
 		return err
 	}
+	documents, err := c.documents(ctx, s, f.Digest)
+	if err != nil {
+		return err
+	}
 	f.Message += ": " + c.whose(f)
 	f.Remedy = remedyLost(f.Digest)
+	if len(documents) > 0 {
+		f.Message += "; it is the document of what promotion " + listedAs(documents) + " brought"
+	}
 	return c.Found(ctx, f, func(ctx context.Context) error {
 		b, err := Decode[blobRecord](record)
 		if err != nil {
@@ -66,6 +73,13 @@ func (c *Checking) mendLost(ctx context.Context, s *checkStore, f Finding, recor
 	err := c.restore(ctx, s, f, record, c.others(s), also)
 	if !errors.Is(err, errNowhere) {
 		return err
+	}
+	documents, listErr := c.documents(ctx, s, f.Digest)
+	if listErr != nil {
+		return listErr
+	}
+	if len(documents) > 0 {
+		return fmt.Errorf("%w, and nobody can push what the registry wrote itself: restore the object %s from a backup of the bucket", err, f.Key)
 	}
 	c.mu.Lock()
 	if len(c.lost) < maxTold {
@@ -198,9 +212,9 @@ func (c *Checking) checkDoomed(ctx context.Context, s *checkStore, d digest.Dige
 		return err
 	}
 	doomed := ""
-	err = c.walk(ctx, Query{Prefix: prefixUpload}, func(page []Record) error {
+	err = c.Walk(ctx, Query{Prefix: prefixUpload}, func(page []Record) error {
 		for _, record := range page {
-			if u, err := Decode[uploadRecord](record); err == nil && slices.Contains(u.objects(), b.Key) {
+			if u, err := Decode[uploadRecord](record); err == nil && slices.Contains(u.unrecorded(), b.Key) {
 				doomed = "the upload " + strings.TrimPrefix(record.Key, prefixUpload)
 			}
 		}
@@ -234,6 +248,20 @@ func (c *Checking) checkDoomed(ctx context.Context, s *checkStore, d digest.Dige
 // cannot be stopped: he may have read already that he may.
 func (c *Checking) mendDoomed(ctx context.Context, s *checkStore, f Finding, record Record) error {
 	return c.restore(ctx, s, f, record, append([]*checkStore{s}, c.others(s)...), nil)
+}
+
+// documents names the events that tell of the bytes, some of them.
+func (c *Checking) documents(ctx context.Context, s *checkStore, d digest.Digest) (ids []string, err error) {
+	prefix := refPrefix(s.id, d) + ".record/"
+	var refs []Record
+	err = c.patiently(ctx, func() (err error) {
+		refs, err = c.registry.catalog.List(ctx, Query{Prefix: prefix, Limit: 3, KeysOnly: true})
+		return err
+	})
+	for _, ref := range refs {
+		ids = append(ids, strings.TrimPrefix(ref.Key, prefix))
+	}
+	return ids, err
 }
 
 // affected names the manifests that need the bytes, with some of their tags.

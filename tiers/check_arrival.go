@@ -53,7 +53,7 @@ func (c *Checking) abandoned(ctx context.Context, id string, key string) (Record
 }
 
 // checkPin looks for a pin of nobody.
-func (c *Checking) checkPin(ctx context.Context, s *checkStore, r reference, pin Record) error {
+func (c *Checking) checkPin(ctx context.Context, s *checkStore, r heldBy, pin Record) error {
 	record, state, abandoned, err := c.abandoned(ctx, r.id, pin.Key)
 	if err != nil || !abandoned {
 		return err
@@ -232,7 +232,7 @@ func (c *Checking) checkCommitted(ctx context.Context, r Record, id string) erro
 func (c *Checking) anyMarked(ctx context.Context, id string) (key string, err error) {
 	for _, t := range c.registry.tiers {
 		for _, prefix := range []string{manifestsPrefix(t.Name), linkPrefix(t.Name), "tier/" + t.Name + "/referrer/"} {
-			err := c.walk(ctx, Query{Prefix: prefix}, func(page []Record) error {
+			err := c.Walk(ctx, Query{Prefix: prefix}, func(page []Record) error {
 				for _, record := range page {
 					if marks, err := marksOf(record); err != nil || slices.Contains(marks, id) {
 						key = record.Key

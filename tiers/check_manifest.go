@@ -172,7 +172,7 @@ func (c *Checking) isLost(key string) bool {
 
 // read reads the manifest, past all caches, and parses it.
 func (m *manifestCheck) read(ctx context.Context, b blobRecord) (ok bool, err error) {
-	body, ok, err := m.c.content(ctx, m.store, m.digest, b)
+	body, ok, err := m.c.content(ctx, m.store, m.digest, b, oci.MaxManifestSize)
 	if err != nil || !ok {
 		return false, err
 	}
@@ -208,9 +208,9 @@ func (m *manifestCheck) goes(pushed string) string {
 
 // content reads the bytes of a blob whole, as the bucket has them now. ok is false where
 // they are not what the digest says, or not there; that is reported.
-func (c *Checking) content(ctx context.Context, s *checkStore, d digest.Digest, b blobRecord) (body []byte, ok bool, err error) {
+func (c *Checking) content(ctx context.Context, s *checkStore, d digest.Digest, b blobRecord, limit int64) (body []byte, ok bool, err error) {
 	for range checkTries {
-		if b.Size > oci.MaxManifestSize {
+		if b.Size > limit {
 			_, err := c.checkObject(ctx, s, d)
 			return nil, false, err
 		}
@@ -228,6 +228,17 @@ func (c *Checking) content(ctx context.Context, s *checkStore, d digest.Digest, 
 		b = now
 	}
 	return nil, false, nil
+}
+
+// Content reads the bytes of a digest in the store of t whole, past all caches, at most limit
+// of them. ok is false where they are not to be had; where that is a fault it is reported.
+func (c *Checking) Content(ctx context.Context, t *Tier, d digest.Digest, limit int64) (body []byte, ok bool, err error) {
+	s := c.of(t)
+	_, b, err := c.blob(ctx, s, d)
+	if err != nil || b.Key == "" {
+		return nil, false, err
+	}
+	return c.content(ctx, s, d, b, limit)
 }
 
 // readObject copies the bytes of a blob to w.

@@ -143,14 +143,14 @@ func (c *Checking) of(t *Tier) *checkStore {
 
 // Records shows all records of a family behind prefix, page by page, and counts them.
 func (c *Checking) Records(ctx context.Context, family, prefix string, each func(page []Record) error) error {
-	return c.walk(ctx, Query{Prefix: prefix}, func(page []Record) error {
+	return c.Walk(ctx, Query{Prefix: prefix}, func(page []Record) error {
 		c.report.count(family, len(page))
 		return each(page)
 	})
 }
 
-// walk shows what q asks for, page by page.
-func (c *Checking) walk(ctx context.Context, q Query, each func(page []Record) error) error {
+// Walk shows what q asks for, page by page.
+func (c *Checking) Walk(ctx context.Context, q Query, each func(page []Record) error) error {
 	q.Limit = checkPage
 	for {
 		var page []Record

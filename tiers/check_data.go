@@ -32,7 +32,7 @@ func (c *Checking) data() []CheckPhase {
 func (c *Checking) checkData(ctx context.Context, s *checkStore, chosen *choice) error {
 	total := c.report.snapshot().Bytes
 	prefix := blobKey(s.id, "")
-	return c.walk(ctx, Query{Prefix: prefix}, func(page []Record) error {
+	return c.Walk(ctx, Query{Prefix: prefix}, func(page []Record) error {
 		return c.each(ctx, page, func(ctx context.Context, record Record) error {
 			d, err := oci.ParseDigest(strings.TrimPrefix(record.Key, prefix))
 			b, blobErr := Decode[blobRecord](record)

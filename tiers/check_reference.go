@@ -4,14 +4,18 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
 	"sluice.dev/sluice/oci"
 )
 
-// reference is a key of the family that says who needs bytes.
-type reference struct {
+// pushLife is how long a push may take to write its references.
+const pushLife = time.Hour
+
+// heldBy is a key of the family that says who needs bytes.
+type heldBy struct {
 	digest   digest.Digest
 	kind     string // of what is no repository: .manifest, .pin, .record
 	tier     string
@@ -21,7 +25,7 @@ type reference struct {
 }
 
 // cutReference reads what stands behind store/<store>/ref/.
-func cutReference(name string) (r reference, ok bool) {
+func cutReference(name string) (r heldBy, ok bool) {
 	text, rest, _ := strings.Cut(name, "/")
 	d, err := oci.ParseDigest(text)
 	if err != nil {
@@ -97,7 +101,7 @@ func (c *Checking) checkReferenceGroup(ctx context.Context, s *checkStore, prefi
 // checkOrphan judges a reference of a manifest that does not exist. One to itself comes and
 // goes with the manifest. One to others may be written before the manifest: by a push, which
 // leaves a marker meanwhile, or by an arrival, which keeps a journal.
-func (c *Checking) checkOrphan(ctx context.Context, s *checkStore, r reference, ref, manifest, pushing Record) error {
+func (c *Checking) checkOrphan(ctx context.Context, s *checkStore, r heldBy, ref, manifest, pushing Record) error {
 	says := fmt.Sprintf("it keeps %s for the manifest %s of %s/%s, which does not exist", r.digest, r.manifest, r.tier, r.repo)
 	gone := []Condition{Absent(manifest.Key), Absent(pushing.Key)}
 	push := c.registry.find(r.tier).Push
@@ -123,7 +127,7 @@ func (c *Checking) checkOrphan(ctx context.Context, s *checkStore, r reference, 
 }
 
 // orphan reports a reference of nothing.
-func (c *Checking) orphan(ctx context.Context, s *checkStore, r reference, ref Record, says string, severity Severity, gone []Condition) error {
+func (c *Checking) orphan(ctx context.Context, s *checkStore, r heldBy, ref Record, says string, severity Severity, gone []Condition) error {
 	f := Finding{Invariant: "I8", Kind: KindReferenceOrphan, Severity: severity, Store: s.id, Tier: r.tier, Repository: r.repo,
 		Key: ref.Key, Digest: r.digest, Message: says + ": bytes are kept for ever that nobody needs", Remedy: "sluice fsck --repair   # deletes the reference"}
 	if severity == Info {
@@ -136,13 +140,19 @@ func (c *Checking) orphan(ctx context.Context, s *checkStore, r reference, ref R
 
 // interrupted reports the marker of a push that wrote references and has written nothing
 // since. The next push of the manifest, and garbage collection, take up or take away both.
-func (c *Checking) interrupted(ctx context.Context, s *checkStore, r reference, ref, manifest, pushing Record) error {
+func (c *Checking) interrupted(ctx context.Context, s *checkStore, r heldBy, ref, manifest, pushing Record) error {
 	now, err := c.Get(ctx, ref.Key, manifest.Key, pushing.Key)
 	if err != nil || now[0].Revision != ref.Revision || now[1].Revision != 0 || now[2].Revision != pushing.Revision {
 		return err
 	}
+	begun, err := Decode[struct {
+		StartedAt time.Time `json:"startedAt"`
+	}](pushing)
+	if err == nil && c.registry.Now().Sub(begun.StartedAt) < pushLife {
+		return nil // it may go on
+	}
 	f := Finding{Invariant: "I8", Kind: KindPushInterrupted, Severity: Info, Store: s.id, Tier: r.tier, Repository: r.repo, Key: pushing.Key, Digest: r.manifest,
-		Message: fmt.Sprintf("a push of %s to %s/%s began to write its references and is under way, or was cut off", r.manifest, r.tier, r.repo),
+		Message: fmt.Sprintf("a push of %s to %s/%s began to write its references and was cut off", r.manifest, r.tier, r.repo),
 		Remedy:  "push it again, or sluice gc   # takes the references away"}
 	return c.Found(ctx, f, nil)
 }
@@ -152,7 +162,7 @@ func (c *Checking) isStaged(ctx context.Context, d digest.Digest) (staged bool, 
 	if c.staged == d {
 		return true, nil
 	}
-	err = c.walk(ctx, Query{Prefix: "staged/"}, func(page []Record) error {
+	err = c.Walk(ctx, Query{Prefix: "staged/"}, func(page []Record) error {
 		for _, record := range page {
 			if entry, err := Decode[stagedRecord](record); err == nil && entry.Manifest == d {
 				staged, c.staged = true, d // most suspects are of one large manifest
