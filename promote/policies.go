@@ -122,14 +122,16 @@ func (e *Engine) SetPolicy(ctx context.Context, actor, name string, document []b
 		return PolicyInfo{}, fmt.Errorf("%w: there is a policy %s already, %s", oci.ErrConflict, name, old.Digest)
 	case ifMatch != "" && ifMatch != NoPolicy && old.Digest != ifMatch:
 		return PolicyInfo{}, fmt.Errorf("%w: policy %s is %q now, not %s", oci.ErrConflict, name, old.Digest, ifMatch)
-	case old.Digest == info.Digest:
-		return old, nil
 	case old.To != "" && old.To != info.To:
 		return PolicyInfo{}, fmt.Errorf("%w: policy %s governs what rises to %s; a policy for %s needs a name of its own", oci.ErrConflict, name, old.To, info.To)
 	}
 	pointer, err := e.get(ctx, prefixTierPolicy+info.To)
 	if err != nil {
 		return PolicyInfo{}, err
+	}
+	// Where the record or the pointer was damaged, the same policy is written again.
+	if old.Digest == info.Digest && old.Document == info.Document && pointer.Revision != 0 && string(pointer.Value) == name {
+		return old, nil
 	}
 	if pointer.Revision != 0 && string(pointer.Value) != name {
 		return PolicyInfo{}, fmt.Errorf("%w: policy %s governs what rises to %s: replace that one", oci.ErrConflict, pointer.Value, info.To)
