@@ -87,13 +87,13 @@ func (r *Registry) Check(ctx context.Context, o CheckOptions, progress func(Chec
 	defer stop()
 	for _, phase := range slices.Concat(c.structure(), o.Phases, c.data()) {
 		c.report.enter(phase.Name)
-		err := phase.Run(ctx, c)
-		if err == nil {
-			err = c.settle(ctx)
-		}
-		if err != nil {
+		if err := phase.Run(ctx, c); err != nil {
 			return c.report.snapshot(), fmt.Errorf("check, %s: %w", phase.Name, err)
 		}
+	}
+	c.report.enter("suspects")
+	if err := c.settle(ctx); err != nil {
+		return c.report.snapshot(), fmt.Errorf("check, suspects: %w", err)
 	}
 	c.report.enter(CheckDone)
 	return c.report.snapshot(), nil
@@ -221,7 +221,7 @@ func (c *Checking) groups(ctx context.Context, page []Record, do func(ctx contex
 	return group.Wait()
 }
 
-// Later has something looked at again once it is a while old, at the end of the phase at
+// Later has something looked at again once it is a while old, at the end of the check at
 // the latest.
 func (c *Checking) Later(ctx context.Context, look func(ctx context.Context) error) error {
 	c.mu.Lock()
