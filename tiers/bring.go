@@ -102,6 +102,9 @@ func (r *Registry) KeepRecord(t *Tier, d digest.Digest, id string) Put {
 	return Put{Key: refPrefix(t.store, d) + ".record/" + id}
 }
 
+// HasBytes asks that the store of t has the bytes of d.
+func (r *Registry) HasBytes(t *Tier, d digest.Digest) Condition { return Present(blobKey(t.store, d)) }
+
 // Brought is content that Bring has brought.
 type Brought struct {
 	How  How
@@ -199,6 +202,12 @@ func prove(ctx context.Context, bucket Bucket, object string, size int64, d dige
 		}
 		return nil
 	}
+	return reread(ctx, bucket, object, size, d)
+}
+
+// reread checks that the bytes of an object are what they should be, whatever the store
+// says of them.
+func reread(ctx context.Context, bucket Bucket, object string, size int64, d digest.Digest) error {
 	rc, err := bucket.Open(ctx, object, 0, size)
 	if err != nil {
 		return err

@@ -11,6 +11,10 @@ import (
 const (
 	// MaxFindings is how many findings are told one by one; all are counted.
 	MaxFindings = 1000
+	// maxFindingBytes is how many bytes they have together, so that they fit a record.
+	maxFindingBytes = 1 << 20
+	// maxAffected is how many of those that one finding concerns are named.
+	maxAffected = 20
 )
 
 // CheckOptions say how far a check goes.
@@ -23,6 +27,25 @@ type CheckOptions struct {
 	// each fault in a transaction that compares what was read.
 	Repair bool
 	Actor  string // whom the events of repairs name
+
+	// Arrivals says how an arrival stands. nil: what arrivals may leave behind is not
+	// looked at, for the registry by itself does not know who brings what.
+	Arrivals func(ctx context.Context, id string) (ArrivalState, error) `json:"-"`
+	// Phases are gone through behind the registry's own.
+	Phases []CheckPhase `json:"-"`
+}
+
+// ArrivalState is how an arrival stands.
+type ArrivalState struct {
+	Open bool // somebody works on it, or will
+	// If holds as long as one that is not open stays so.
+	If []Condition
+}
+
+// CheckPhase is a part of a check.
+type CheckPhase struct {
+	Name string
+	Run  func(ctx context.Context, c *Checking) error
 }
 
 // Severity says what a finding means.
@@ -82,9 +105,3 @@ const CheckDone = "done"
 // Sound says whether nothing was found, or is left after repair, that needs anybody:
 // what garbage collection takes away anyway does not count.
 func (c Checked) Sound() bool { return c.Severity[Danger] == 0 && c.Severity[Fault] == 0 }
-
-// Check compares the records with each other and with what lies in the buckets, while the
-// registry goes on.
-func (r *Registry) Check(ctx context.Context, _ CheckOptions, _ func(Checked)) (Checked, error) {
-	return Checked{StartedAt: r.Now(), Phase: CheckDone, Records: map[string]int64{}, Found: map[string]int64{}, Severity: map[Severity]int64{}, Findings: []Finding{}}, ctx.Err()
-}

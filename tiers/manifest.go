@@ -322,11 +322,13 @@ func mergeChanges(changes []Change) Change {
 func (p *push) complete(ctx context.Context, change *Change, record Record) error {
 	t, name, d := p.repo.Tier, p.repo.Name, p.desc.Digest
 	isNew := record.Revision == 0
+	// The bytes were lost, and a repair has made room for them.
+	restored := !isNew && p.records[blobKey(t.store, d)].Revision == 0
 	events, err := p.setTags(ctx, change)
 	if err != nil {
 		return err
 	}
-	if !isNew && len(events) == 0 {
+	if !isNew && len(events) == 0 && !restored {
 		return p.again(ctx, change, record)
 	}
 	if err := p.staged.change(ctx, change, p.records[blobKey(t.store, d)]); err != nil {
@@ -347,6 +349,8 @@ func (p *push) complete(ctx context.Context, change *Change, record Record) erro
 		change.Put = append(append(change.Put, renewed), tags...)
 	} else {
 		p.putRecords(change)
+	}
+	if isNew || restored {
 		if len(events) == 0 {
 			events = make([]Event, 1)
 		}

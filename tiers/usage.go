@@ -177,6 +177,18 @@ func (r *Registry) usage(ctx context.Context, q *quota, record Record, delta int
 		}
 	}
 	used := usageRecord{CountedAt: r.Now()}
+	sum, err := r.countUsage(ctx, q)
+	if err != nil {
+		return record, used, err
+	}
+	used.Bytes = sum
+	// Whoever added something meanwhile has changed the record.
+	revision, err := r.catalog.Commit(ctx, Change{If: []Condition{Unchanged(record)}, Put: []Put{{Key: q.key, Value: Encode(used)}}})
+	return Record{Key: q.key, Revision: revision}, used, err
+}
+
+// countUsage adds up what the repositories under the quota's prefix hold.
+func (r *Registry) countUsage(ctx context.Context, q *quota) (sum int64, err error) {
 	// The names themselves and those below them; no other name begins so.
 	ends := []string{"@", "/"}
 	if q.Prefix == "" {
@@ -186,14 +198,12 @@ func (r *Registry) usage(ctx context.Context, q *quota, record Record, delta int
 		for _, end := range ends {
 			n, err := r.sumSizes(ctx, kind+q.Prefix+end)
 			if err != nil {
-				return record, used, err
+				return 0, err
 			}
-			used.Bytes += n
+			sum += n
 		}
 	}
-	// Whoever added something meanwhile has changed the record.
-	revision, err := r.catalog.Commit(ctx, Change{If: []Condition{Unchanged(record)}, Put: []Put{{Key: q.key, Value: Encode(used)}}})
-	return Record{Key: q.key, Revision: revision}, used, err
+	return sum, nil
 }
 
 // sumSizes adds up the sizes in all records behind prefix.
