@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -40,7 +41,7 @@ func retriable(err error) bool {
 
 // push pushes an image in one of the ways in which clients do.
 func (p *pusher) push(ctx context.Context) error {
-	data := bytesOf(300+p.rand.Uint64N(8), 25)
+	data := bytesOf(300+p.rand.Uint64N(40), 25)
 	blob := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayer, Digest: digest.FromBytes(data), Size: int64(len(data))}
 	body := image(blob, nil, fmt.Sprint("application/x.", p.rand.IntN(4)))
 	d := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: digest.FromBytes(body), Size: int64(len(body))}
@@ -130,10 +131,12 @@ func TestCollectAmongPushes(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	var collectors sync.WaitGroup
+	var condemned atomic.Int64
 	for range 2 {
 		collectors.Go(func() {
 			for ctx.Err() == nil {
 				c, err := w.Collect(ctx, tiers.CollectOptions{}, nil)
+				condemned.Add(c.Sweeps[tiers.SweepBlobs].Gone)
 				if ctx.Err() == nil && (err != nil || len(c.Problems) > 0) {
 					t.Errorf("%v, %v", err, c.Problems)
 				}
@@ -148,7 +151,7 @@ func TestCollectAmongPushes(t *testing.T) {
 		group.Go(func() error {
 			for n := range 25 {
 				err := p.push(ctx)
-				if err == nil && p.rand.IntN(3) > 0 {
+				for err == nil && len(p.standing) > 2 {
 					err = p.deleteOne(ctx)
 				}
 				if err == nil {
@@ -167,6 +170,7 @@ func TestCollectAmongPushes(t *testing.T) {
 	stop()
 	collectors.Wait()
 	w.catalog.onCommit(nil)
+	t.Logf("%d blobs were condemned", condemned.Load())
 	w.untilOnlyBlobs(time.Minute)
 	for _, p := range pushers {
 		if err := p.check(t.Context()); err != nil {
