@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -40,7 +41,7 @@ func retriable(err error) bool {
 
 // push pushes an image in one of the ways in which clients do.
 func (p *pusher) push(ctx context.Context) error {
-	data := bytesOf(300+p.rand.Uint64N(8), 25)
+	data := bytesOf(300+p.rand.Uint64N(60), 25)
 	blob := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayer, Digest: digest.FromBytes(data), Size: int64(len(data))}
 	body := image(blob, nil, fmt.Sprint("application/x.", p.rand.IntN(4)))
 	d := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: digest.FromBytes(body), Size: int64(len(body))}
@@ -124,16 +125,18 @@ func TestCollectAmongPushes(t *testing.T) {
 	w := newWorld(t, func(c *tiers.Config) { c.Collection = short })
 	w.catalog.onCommit(func(c tiers.Change) { // a collector that hesitates before what it does
 		if len(c.Put) > 0 && strings.Contains(c.Put[0].Key, "/condemned/") {
-			time.Sleep(rand.N(150 * time.Millisecond))
+			time.Sleep(rand.N(400 * time.Millisecond))
 		}
 	})
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	var collectors sync.WaitGroup
+	var condemned atomic.Int64
 	for range 2 {
 		collectors.Go(func() {
 			for ctx.Err() == nil {
 				c, err := w.Collect(ctx, tiers.CollectOptions{}, nil)
+				condemned.Add(c.Sweeps[tiers.SweepBlobs].Gone)
 				if ctx.Err() == nil && (err != nil || len(c.Problems) > 0) {
 					t.Errorf("%v, %v", err, c.Problems)
 				}
@@ -146,9 +149,9 @@ func TestCollectAmongPushes(t *testing.T) {
 		p := &pusher{world: w, repo: w.repo("dev", fmt.Sprint("loop/", i)), rand: rand.New(rand.NewPCG(uint64(i), 7)), standing: map[digest.Digest]ocispec.Descriptor{}}
 		pushers[i] = p
 		group.Go(func() error {
-			for n := range 25 {
+			for n := range 50 {
 				err := p.push(ctx)
-				if err == nil && p.rand.IntN(3) > 0 {
+				for err == nil && len(p.standing) > 5 {
 					err = p.deleteOne(ctx)
 				}
 				if err == nil {
@@ -167,6 +170,7 @@ func TestCollectAmongPushes(t *testing.T) {
 	stop()
 	collectors.Wait()
 	w.catalog.onCommit(nil)
+	t.Logf("%d blobs were condemned", condemned.Load())
 	w.untilOnlyBlobs(time.Minute)
 	for _, p := range pushers {
 		if err := p.check(t.Context()); err != nil {
