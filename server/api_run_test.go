@@ -13,14 +13,14 @@ import (
 
 // figures is a result that has figures.
 type figures struct {
-	Phase   string `json:"phase"`
+	Phase   string `json:"phase,omitempty"` // of a check
 	numbers map[string]int64
 }
 
 func (f figures) Figures() map[string]int64 { return f.numbers }
 
 // figuresOf is a result with numbers.
-func figuresOf(numbers map[string]int64) figures { return figures{"done", numbers} }
+func figuresOf(numbers map[string]int64) figures { return figures{numbers: numbers} }
 
 // paused is the work of a run that waits in the middle.
 type paused struct {

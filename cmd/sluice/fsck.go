@@ -143,7 +143,7 @@ func (p *printer) finding(f tiers.Finding) {
 	}
 	p.line("%s %s %s %s %s", orDash(mark), f.Severity, f.Invariant, p.style(bold, printable(f.Kind)), printable(findingPlace(f)))
 	p.line("  %s", printable(f.Message))
-	if len(f.Affected) > 0 {
+	if len(f.Affected) > 0 && !strings.Contains(f.Message, f.Affected[0]) {
 		p.line("  Cannot be pulled whole: %s", printable(strings.Join(f.Affected, ", ")))
 	}
 	switch {

@@ -3,6 +3,8 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -50,6 +52,9 @@ func collecting() *job {
 		progress: func(r runs.Run) string {
 			now := collectionOf(r.Progress)
 			looked, gone := now.Collected.sum()
+			if n := now.Retained.Repositories; now.Collected.Phase == "" && n > 0 {
+				return fmt.Sprintf("applying the rules of retention: %s looked at, %s go", plural(n, "repository", "repositories"), count(now.Retained.Tags, "tag"))
+			}
 			if now.Collected.Phase == "" {
 				return "collecting garbage"
 			}
@@ -62,13 +67,18 @@ func collecting() *job {
 			if n, dry := f[figureWouldGo]; dry {
 				return fmt.Sprintf("dry run: %d would go", n)
 			}
-			return fmt.Sprintf("%d deleted, %s freed, %d condemned", f[figureDeleted], bytesText(f[server.FigureFreed]), f[figureCondemned])
+			text := fmt.Sprintf("%d deleted, %s freed, %d condemned", f[figureDeleted], bytesText(f[server.FigureFreed]), f[figureCondemned])
+			if tags, manifests := f[figureTags], f[figureManifests]; tags+manifests > 0 {
+				text += fmt.Sprintf("; by rule: %s, %s", count(int(tags), "tag"), count(int(manifests), "manifest"))
+			}
+			return text
 		},
 	}
 }
 
 // collectionResult is what a collection came to, as a client reads it.
 type collectionResult struct {
+	Retained  tiers.Retained  `json:"retained"`
 	Collected collectedResult `json:"collected"`
 }
 
@@ -97,7 +107,9 @@ func sweeps() []tiers.Sweep {
 
 // collection prints what a collection came to.
 func (p *printer) collection(r runs.Run) {
-	c := collectionOf(r.Result).Collected
+	result := collectionOf(r.Result)
+	c := result.Collected
+	p.retained(result.Retained, c.DryRun)
 	if c.DryRun {
 		p.wouldGo(c)
 	}
@@ -121,16 +133,65 @@ func (p *printer) collection(r runs.Run) {
 	if n := c.ProblemCount - int64(len(c.Problems)); n > 0 {
 		p.line("  … and %s more.", count(int(n), "problem"))
 	}
-	p.freed(r, c)
+	p.freed(r, result)
+}
+
+// retained prints what went by rules of retention, or in a dry run would, and what stays
+// although a rule names it.
+func (p *printer) retained(r tiers.Retained, dry bool) {
+	var rows [][]cell
+	for _, item := range r.Items {
+		fate := styled(red, "goes")
+		if item.Stays {
+			fate = styled(green, "stays")
+		}
+		name := item.Tier + "/" + item.Repository + "@" + short(item.Digest)
+		if item.Tag != "" {
+			name = item.Tier + "/" + item.Repository + ":" + item.Tag
+		}
+		rows = append(rows, []cell{plain("%s", printable(name)), fate, plain("%s", printable(item.Why))})
+	}
+	if dry && len(rows) > 0 {
+		p.table("", []string{"BY RULES OF RETENTION", "FATE", "WHY"}, rows)
+		if n := r.Tags + r.Manifests + kept(r) - len(rows); n > 0 {
+			p.line("… and %d more.", n)
+		}
+		p.line("")
+	}
+	for _, problem := range r.Problems {
+		p.line("%s retention: %s", p.style(amber, "!"), printable(problem))
+	}
+	if r.Tags+r.Manifests+kept(r) == 0 {
+		return
+	}
+	went := "went"
+	if dry {
+		went = "would go"
+	}
+	p.line("By rules of retention %s: %s and %s, %s among them.", went, count(r.Tags, "tag"), count(r.Manifests, "manifest"), count(r.Referrers, "referrer"))
+	for _, why := range slices.Sorted(maps.Keys(r.Kept)) {
+		p.line("  %d stay: %s.", r.Kept[why], printable(why))
+	}
+	p.line("")
+}
+
+// kept counts what stays although a rule names it.
+func kept(r tiers.Retained) (n int) {
+	for _, v := range r.Kept {
+		n += v
+	}
+	return n
 }
 
 // freed is the last line of a collection that came to its end.
-func (p *printer) freed(r runs.Run, c collectedResult) {
+func (p *printer) freed(r runs.Run, result collectionResult) {
 	if r.State != runs.Succeeded {
 		return
 	}
 	took := r.Took(time.Now()).Round(time.Millisecond)
+	c := result.Collected
 	_, gone := c.sum()
+	gone += int64(result.Retained.Tags + result.Retained.Manifests)
 	switch f := r.Figures; {
 	case c.DryRun && gone == 0:
 		p.line("%s nothing would go (looked for %s).", p.style(green, "✓"), took)

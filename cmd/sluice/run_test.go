@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -16,6 +17,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+
+	"sluice.dev/sluice/tests/apispec"
 	servers "sluice.dev/sluice/tests/stores"
 	"sluice.dev/sluice/tiers"
 	"sluice.dev/sluice/tiers/runs"
@@ -210,6 +214,33 @@ func TestRunInterrupted(t *testing.T) {
 	expect(t, exitDone, "collected in", "gc", "show", id, "--follow", "--registry", host)
 }
 
+// described holds what a server answers against the description of its API.
+func described(t *testing.T, host, path string) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+host+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := apispec.New(t).Wrap(t, nil).RoundTrip(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		t.Errorf("%s: %s", path, response.Status)
+	}
+}
+
+// newest is the id of the newest run.
+func newest(t *testing.T, host, plural string) string {
+	t.Helper()
+	all, err := list[runs.Run](t.Context(), docker(t, host), "/api/v1/"+plural, plural, nil)
+	if err != nil || len(all) == 0 {
+		t.Fatalf("%d %s, %v", len(all), plural, err)
+	}
+	return all[0].ID
+}
+
 // What a collection did, or would do.
 func TestGCReport(t *testing.T) {
 	w := newScripted(t)
@@ -245,6 +276,27 @@ func TestGCReport(t *testing.T) {
 	if strings.Contains(out, "freed") {
 		t.Errorf("a dry run freed something:\n%s", out)
 	}
+	retained := tiers.Retained{Repositories: 1, Tags: 2, Manifests: 3, Referrers: 1, Kept: map[string]int{tiers.KeptAbove: 1}, Problems: []string{"dev/acme/bad: corrupt"}, Items: []tiers.RetainItem{
+		{Tier: "dev", Repository: "acme/app", Tag: "0.1", Rule: "retention[0]", Digest: digest.FromString("0.1"), Why: "older than 30 days"},
+		{Tier: "dev", Repository: "acme/app", Tag: "1.0", Digest: digest.FromString("1.0"), Why: "it stands in stable", Stays: true}}}
+	w.result(collection{Retained: retained, Collected: tiers.Collected{DryRun: true}})
+	out = expect(t, exitDone, "By rules of retention would go: 2 tags and 3 manifests, 1 referrer among them.", "gc", "--dry-run", "--registry", host)
+	for _, want := range []string{"dev/acme/app:0.1       goes   older than 30 days", "dev/acme/app:1.0       stays  it stands in stable", "… and 4 more.", "1 stay: in a tier above", "retention: dev/acme/bad: corrupt", "nothing was changed"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("it does not say %q:\n%s", want, out)
+		}
+	}
+	w.result(collection{Retained: retained})
+	if out := expect(t, exitDone, "By rules of retention went: 2 tags", "gc", "--registry", host); strings.Contains(out, "acme/app:1.0") {
+		t.Errorf("it lists what went:\n%s", out)
+	}
+	expect(t, exitDone, "by rule: 2 tags, 3", "gc", "list", "--registry", host)
+	w.result(collection{Retained: retained, Collected: tiers.Collected{DryRun: true, Phase: tiers.SweepBlobs, ProblemCount: 1,
+		Sweeps: map[tiers.Sweep]tiers.Swept{tiers.SweepBlobs: {Looked: 1, Gone: 1, Bytes: 1}}, Problems: []tiers.CollectProblem{{Sweep: tiers.SweepBlobs, Store: "s", Key: "k", Message: "m"}},
+		Items: []tiers.CollectItem{{Sweep: tiers.SweepBlobs, Store: "s", Tier: "dev", Repository: "acme/app", Key: "k", Digest: digest.FromString("x"), Size: 1, Why: "w"}}}})
+	expect(t, exitDone, "", "gc", "--registry", host)
+	described(t, host, "/api/v1/collections/"+newest(t, host, "collections"))
+	w.result(collection{Collected: tiers.Collected{DryRun: true, Items: []tiers.CollectItem{{}, {}}}})
 	out = expect(t, exitDone, `"dryRun": true`, "gc", "--dry-run", "--registry", host, "-o", "json")
 	var run runs.Run
 	if err := json.Unmarshal([]byte(out), &run); err != nil || len(collectionOf(run.Result).Collected.Items) != 2 {
@@ -257,8 +309,8 @@ func TestFsckReport(t *testing.T) {
 	w := newScripted(t)
 	_, host := w.serve()
 	w.open()
-	sound := tiers.Checked{Phase: tiers.CheckDone, Records: map[string]int64{"blob": 10, "manifest": 5}, Objects: 14, ReadBytes: 3 << 20, Found: map[string]int64{}, Severity: map[tiers.Severity]int64{}}
-	lost := tiers.Finding{Invariant: "I1", Kind: "blob-lost", Severity: tiers.Danger, Store: "s", Tier: "dev", Repository: "acme/app", Key: "blobs/sha256/01/x", Digest: "sha256:0123",
+	sound := tiers.Checked{Phase: tiers.CheckDone, Records: map[string]int64{"blob": 10, "manifest": 5}, Objects: 14, ReadBytes: 3 << 20, Found: map[string]int64{}, Severity: map[tiers.Severity]int64{}, Findings: []tiers.Finding{}}
+	lost := tiers.Finding{Invariant: "I1", Kind: "blob-lost", Severity: tiers.Danger, Store: "s", Tier: "dev", Repository: "acme/app", Key: "blobs/sha256/01/x", Digest: digest.FromString("lost"),
 		Affected: []string{"dev/acme/app:1.0"}, Message: "the object is gone", Remedy: "push it again"}
 	left := tiers.Finding{Invariant: "I8", Kind: "stray", Severity: tiers.Info, Key: "blobs/y", Message: "nothing names it", Remedy: "none"}
 	mended := tiers.Finding{Invariant: "I3", Kind: "link-dead", Severity: tiers.Fault, Message: "it leads nowhere", Remedy: "fsck --repair", Repaired: true}
@@ -283,7 +335,7 @@ func TestFsckReport(t *testing.T) {
 	}{
 		"sound": {checked{sound}, exitDone, []string{"✓ nothing is wrong (15 records and 14 objects", "3.0 MiB read", "The bytes were not read, manifests aside"}},
 		"lost": {with(map[tiers.Severity]int64{tiers.Danger: 1}, 0, 0, lost), exitFailed, []string{
-			"✗ danger I1 blob-lost dev/acme/app@sha256:0123 blobs/sha256/01/x in bucket s", "  the object is gone", "Cannot be pulled whole: dev/acme/app:1.0",
+			"✗ danger I1 blob-lost dev/acme/app@" + digest.FromString("lost").String() + " blobs/sha256/01/x in bucket s", "  the object is gone", "Cannot be pulled whole: dev/acme/app:1.0",
 			"→ push it again", "1 finding not repaired, 1 of them a danger", "sluice fsck --repair"}},
 		"left over": {with(map[tiers.Severity]int64{tiers.Info: 1}, 0, 0, left), exitDone, []string{"! info I8 stray blobs/y", "nothing is wrong; 1 left over for garbage collection"}},
 		"repaired":  {with(map[tiers.Severity]int64{}, 1, 0, mended), exitDone, []string{"✓ error I3 link-dead", "  Repaired.", "what was wrong is repaired: 1 finding"}},
@@ -303,6 +355,9 @@ func TestFsckReport(t *testing.T) {
 			out = expect(t, tt.code, `"result": {`, "fsck", "--registry", host, "-o", "json")
 			if err := json.Unmarshal([]byte(out), new(runs.Run)); err != nil {
 				t.Errorf("%v\n%s", err, out)
+			}
+			if name != "nothing" { // which no check comes to
+				described(t, host, "/api/v1/checks/"+newest(t, host, "checks"))
 			}
 		})
 	}
@@ -330,6 +385,10 @@ func TestUpkeep(t *testing.T) {
 	expect(t, exitDone, "✓ nothing is wrong", "fsck", "--registry", host)
 	expect(t, exitDone, "✓ nothing is wrong", "fsck", "--read-data", "--repair", "--registry", host)
 	expect(t, exitDone, "Succeeded", "fsck", "list", "--registry", host)
+	for _, plural := range []string{"collections", "checks"} {
+		described(t, host, "/api/v1/"+plural)
+		described(t, host, "/api/v1/"+plural+"/"+newest(t, host, plural))
+	}
 	if code := server.stop(t); code != exitDone {
 		t.Errorf("SIGTERM ends it with %d\n%s", code, &server.stderr)
 	}

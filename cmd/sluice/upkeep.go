@@ -24,6 +24,8 @@ const (
 	figureCondemnedBytes = "condemnedBytes"
 	figureWouldGo        = "wouldGo" // of a dry run, which has no others
 	figureProblems       = "problems"
+	figureTags           = "retainedTags"      // that went by a rule of retention
+	figureManifests      = "retainedManifests" // the same
 	figureRepaired       = "repaired"
 	figureObjects        = "objects"
 	figureRead           = "readBytes"
@@ -31,13 +33,15 @@ const (
 
 // Figures implements runs.Figured.
 func (c collection) Figures() map[string]int64 {
-	sweeps := c.Collected.Sweeps
+	_, gone := collectedResult{c.Collected}.sum()
 	if c.Collected.DryRun {
-		_, gone := collectedResult{c.Collected}.sum()
-		return map[string]int64{figureWouldGo: gone}
+		return map[string]int64{figureWouldGo: gone + int64(c.Retained.Tags) + int64(c.Retained.Manifests)}
 	}
+	sweeps := c.Collected.Sweeps
 	figures := map[string]int64{
-		server.FigureFreed: sweeps[tiers.SweepObjects].Bytes, figureDeleted: sweeps[tiers.SweepObjects].Gone, figureProblems: c.Collected.ProblemCount,
+		figureTags: int64(c.Retained.Tags), figureManifests: int64(c.Retained.Manifests),
+		server.FigureFreed: sweeps[tiers.SweepObjects].Bytes, figureDeleted: sweeps[tiers.SweepObjects].Gone,
+		figureProblems:  c.Collected.ProblemCount + int64(len(c.Retained.Problems)),
 		figureCondemned: 0, figureCondemnedBytes: 0,
 	}
 	for _, sweep := range []tiers.Sweep{tiers.SweepIntents, tiers.SweepBlobs, tiers.SweepStrays} {
@@ -73,10 +77,10 @@ func (i *instance) collect(ctx context.Context, run runs.Run, progress func(any)
 	if err := json.Unmarshal(run.Options, &options); err != nil {
 		return nil, fmt.Errorf("options: %w", err)
 	}
-	var now collection
+	now := collection{Collected: tiers.Collected{Sweeps: map[tiers.Sweep]tiers.Swept{}}}
 	var retained, collected error
 	now.Retained, retained = i.registry.Retain(ctx, tiers.RetainOptions{DryRun: options.DryRun, Actor: run.Actor}, func(r tiers.Retained) {
-		progress(collection{Retained: r})
+		progress(collection{r, now.Collected})
 	})
 	if ctx.Err() == nil {
 		now.Collected, collected = i.registry.Collect(ctx, tiers.CollectOptions{DryRun: options.DryRun, Actor: run.Actor}, func(c tiers.Collected) {
