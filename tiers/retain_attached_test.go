@@ -302,7 +302,9 @@ func TestRetainPromotion(t *testing.T) {
 		t.Errorf("at last left are %s, did %+v", got, did)
 	}
 	w.audit(true)
-	failing := func(context.Context, string, string, digest.Digest) (string, error) { return "", errors.New("no answer") }
+	failing := func(context.Context, string, string, digest.Digest) (string, error) {
+		return "", errors.New("no answer")
+	}
 	w.image(w.dev, "v2", 7)
 	c.pass(2 * day)
 	done, err := w.Retain(t.Context(), tiers.RetainOptions{Keep: failing}, nil)
