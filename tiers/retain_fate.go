@@ -65,9 +65,9 @@ type fate struct {
 
 // fates are what was found out about manifests that others hang on.
 type fates struct {
-	goes    map[digest.Digest]bool
-	under   map[digest.Digest]bool // being looked at: who meets one of them again goes in circles
-	visited map[digest.Digest]bool // of which a tag has gone already
+	goes  map[digest.Digest]bool
+	under map[digest.Digest]bool // being looked at: who meets one of them again goes in circles
+	loose map[digest.Digest]bool // stays when its tags go, or was told of with the first of them
 }
 
 func remember(known *map[digest.Digest]bool, d digest.Digest, is bool) {

@@ -61,6 +61,20 @@ type TierConfig struct {
 	S3             S3Config `yaml:"s3" envPrefix:"S3_"`      // without an endpoint: the embedded server
 	// Limits are what the tier takes from clients. Only a tier with push has any.
 	Limits LimitsConfig `yaml:"limits" envPrefix:"LIMITS_"`
+	// Retention is what goes by itself, by the first rule that is about it. Only a tier with
+	// push has any; default none, everything stays.
+	Retention []RetentionConfig `yaml:"retention" envPrefix:"RETENTION_"`
+}
+
+// RetentionConfig says which tags stay, or for how long manifests without one. The meaning
+// is that of tiers.RetentionRule.
+type RetentionConfig struct {
+	Repositories []string `yaml:"repositories" env:"REPOSITORIES"` // globs without the tier, ** crosses slashes; default: all
+	Tags         []string `yaml:"tags" env:"TAGS"`                 // patterns of the tags that the rule is about; default: all
+	Keep         bool     `yaml:"keep" env:"KEEP"`                 // all of them stay; default false
+	KeepLast     int      `yaml:"keepLast" env:"KEEP_LAST"`        // so many stay, by when they were set, at most 10000; default none
+	KeepFor      Age      `yaml:"keepFor" env:"KEEP_FOR"`          // younger ones stay; default none
+	Untagged     Age      `yaml:"untagged" env:"UNTAGGED"`         // in a rule of its own: manifests without a tag go when older, 1h or more
 }
 
 // LimitsConfig bounds what clients do to a tier. The meaning of each is that of
