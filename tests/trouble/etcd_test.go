@@ -1,6 +1,7 @@
 package trouble_test
 
 import (
+	"encoding/json"
 	"net/http"
 	"strings"
 	"sync"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"sluice.dev/sluice/promote"
 	"sluice.dev/sluice/tests/stores"
 )
 
@@ -107,6 +109,47 @@ func TestMostMembersGone(t *testing.T) {
 	s.healed(201, "PUT", location+"?digest="+digest.FromBytes(whole).String(), nil)
 	s.want(200, "GET", blobPath("dev/acme/app", whole), nil)
 	s.healed(201, "POST", "/api/v1/promotions", promotion("v1"), "Content-Type", "application/json")
+	s.want(200, "GET", "/v2/stable/acme/app/manifests/v1", nil)
+}
+
+// A promotion that is under way while the cluster is gone is taken up when it is back, by
+// whoever had begun it, and ends: done, or with the error that it met before the cluster was
+// gone altogether, and then asking again does it.
+func TestPromotionAcrossOutage(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 3)
+	d := s.pushImage("dev/acme/app", "v1", []byte("layer"))
+	s.attest("acme/app", d)
+	s.s3.inject(func(http.ResponseWriter, *http.Request, http.Handler) bool {
+		time.Sleep(200 * time.Millisecond) // so that it takes a while
+		return false
+	})
+	started := s.want(202, "POST", "/api/v1/promotions", promotion("v1"), "Content-Type", "application/json", "Prefer", "respond-async")
+	s.members[0].Kill()
+	s.members[1].Kill()
+	s.wantUnavailable("GET", started.header.Get("Location"), nil) // some seconds
+	for _, member := range s.members[:2] {
+		if err := member.Again(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.healed(200, "GET", started.header.Get("Location"), nil)
+	for began := time.Now(); ; time.Sleep(100 * time.Millisecond) {
+		var p promote.Promotion
+		if err := json.Unmarshal(s.do("GET", started.header.Get("Location"), nil).body, &p); err != nil {
+			t.Fatal(err)
+		}
+		if p.State == promote.Errored {
+			s.healed(201, "POST", "/api/v1/promotions", promotion("v1"), "Content-Type", "application/json")
+			break
+		}
+		if p.State == promote.Succeeded {
+			break
+		}
+		if p.State.Terminal() || time.Since(began) > heals {
+			t.Fatalf("it is %s: %s", p.State, p.Error)
+		}
+	}
 	s.want(200, "GET", "/v2/stable/acme/app/manifests/v1", nil)
 }
 

@@ -44,7 +44,8 @@ type site struct {
 	*testing.T
 	etcd     []string          // endpoints
 	members  []*stores.Process // of etcd
-	s3       *proxy            // before the S3 server
+	objects  *stores.Process   // the S3 server
+	s3       *proxy            // before it
 	catalog  *etcd.Catalog
 	registry *tiers.Registry
 	engine   *promote.Engine
@@ -59,8 +60,9 @@ func newSite(t *testing.T, members int, flags ...string) *site {
 	t.Helper()
 	s := &site{T: t, log: &lines{}}
 	s.etcd, s.members = stores.StartEtcdCluster(t, members, flags...)
-	endpoint, access, secret := stores.StartS3(t)
-	s.s3 = newProxy(t, endpoint)
+	endpoint, objects := stores.StartS3Process(t)
+	access, secret := stores.S3Credentials()
+	s.objects, s.s3 = objects, newProxy(t, endpoint)
 	var err error
 	if s.catalog, err = etcd.New(etcd.Config{Endpoints: s.etcd}); err != nil {
 		t.Fatal(err)

@@ -154,6 +154,30 @@ func TestPullTrouble(t *testing.T) {
 	}
 }
 
+// An S3 server that is gone takes with it what needs its bytes, and brings it back.
+func TestServerGone(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 1)
+	layer := random(100_000)
+	d := s.pushImage("dev/acme/app", "v1", layer)
+	s.objects.Kill()
+	s.wantUnavailable("GET", "/readyz", nil)
+	s.wantUnavailable("GET", blobPath("dev/acme/app", layer), nil)
+	s.wantUnavailable("GET", blobPath("dev/acme/app", layer), nil, "Range", "bytes=10-20")
+	s.wantUnavailable("POST", uploadPath("dev/acme/app", []byte("new")), []byte("new"))
+	s.want(200, "GET", "/healthz", nil)
+	s.want(200, "HEAD", blobPath("dev/acme/app", layer), nil)
+	s.want(200, "GET", "/v2/dev/acme/app/manifests/"+d.String(), nil) // from memory; that it is there is known
+	s.want(200, "GET", "/v2/dev/acme/app/tags/list", nil)
+	s.want(200, "GET", "/v2/dev/acme/app/referrers/"+d.String(), nil)
+	if err := s.objects.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	s.healed(200, "GET", "/readyz", nil)
+	s.healed(206, "GET", blobPath("dev/acme/app", layer), nil, "Range", "bytes=10-20")
+	s.healed(201, "POST", uploadPath("dev/acme/app", []byte("new")), []byte("new"))
+}
+
 // Whatever becomes of a write on its way, what was acknowledged is there, what was not can be
 // sent again, and S3 is not asked without end.
 func TestPushTrouble(t *testing.T) {
