@@ -12,10 +12,10 @@ import (
 )
 
 // RepositoriesOf is how many repositories each user has.
-const RepositoriesOf = 3
+const RepositoriesOf = 2
 
 // MovingTags are tags that many clients move, in every repository.
-func MovingTags() []string { return []string{"t0", "t1", "t2"} }
+func MovingTags() []string { return []string{"t0", "t1"} }
 
 // roomForImages is how many images of a repository are kept; beyond it the oldest go.
 const roomForImages = 40
@@ -37,8 +37,8 @@ type job struct {
 
 func jobs() []job {
 	return []job{
-		{22, (*Client).pushNew}, {8, (*Client).pushAgain}, {5, (*Client).pushIndex}, {8, (*Client).moveTag},
-		{4, (*Client).deleteTag}, {7, (*Client).deleteManifest}, {3, (*Client).deleteBlob},
+		{22, (*Client).pushNew}, {8, (*Client).pushAgain}, {5, (*Client).pushIndex}, {12, (*Client).moveTag},
+		{6, (*Client).deleteTag}, {7, (*Client).deleteManifest}, {3, (*Client).deleteBlob},
 		{9, (*Client).pullTag}, {6, (*Client).headTag}, {8, (*Client).pullDigest}, {3, (*Client).listTags},
 		{9, (*Client).rise}, {6, (*Client).riseAgain}, {3, (*Client).riseBare}, {8, (*Client).pullAbove},
 		{3, (*Client).readForeign}, {2, (*Client).abandon}, {1, (*Client).collect},
