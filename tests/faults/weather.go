@@ -25,9 +25,10 @@ const (
 	killRate  = "1/1000"
 	loseRate  = "1/400"
 	lateRate  = "1/400:1500ms"
-	pauseRate = "1/500:800ms"
-	spare     = 6 * time.Second // of a life, at the most, before it is killed; every fourth is not spared
-	aimed     = 6               // passages that a life is aimed at, of those that were aimed at least often
+	pauseRate = "1/500:300ms,pausetxn=1/25,freeze=1/1200"
+	frozen    = 14 * time.Second // that a process is, at the most: longer than its signs of life last
+	spare     = 6 * time.Second  // of a life, at the most, before it is killed; every fourth is not spared
+	aimed     = 6                // passages that a life is aimed at, of those that were aimed at least often
 	between   = 1500 * time.Millisecond
 )
 
@@ -150,6 +151,9 @@ func (w *weather) blow(ctx context.Context) {
 	for i, p := range w.cluster.Proxies {
 		p.SetRules(all[i])
 	}
+	var thaw sync.WaitGroup
+	defer thaw.Wait()
+	thaw.Go(func() { w.thaw(ctx) })
 	for ctx.Err() == nil {
 		w.mu.Lock()
 		wait := time.Duration(w.rand.Int64N(int64(2 * between)))
@@ -159,6 +163,28 @@ func (w *weather) blow(ctx context.Context) {
 		pause(ctx, wait)
 		if ctx.Err() == nil {
 			w.happen(ctx, what, a, b, last)
+		}
+	}
+}
+
+// thaw continues the processes that a failpoint has frozen, after some time.
+func (w *weather) thaw(ctx context.Context) {
+	since := map[*cluster.Replica]time.Time{}
+	for ctx.Err() == nil {
+		pause(ctx, 200*time.Millisecond)
+		for _, r := range w.cluster.Replicas {
+			if !r.Frozen() {
+				delete(since, r)
+				continue
+			}
+			if since[r].IsZero() {
+				w.mu.Lock()
+				since[r] = time.Now().Add(time.Duration(w.rand.Int64N(int64(frozen)))) // until
+				w.mu.Unlock()
+			}
+			if time.Now().After(since[r]) {
+				r.Resume()
+			}
 		}
 	}
 }
@@ -217,9 +243,7 @@ func (w *weather) happen(ctx context.Context, what, a, b int, last time.Duration
 		other.Start()
 	case 9: // no fault of etcd, but as unwelcome to it
 		name = "replica held still"
-		replica.Stop()
-		pause(ctx, 2*last)
-		replica.Resume()
+		replica.Stop() // until thaw
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()

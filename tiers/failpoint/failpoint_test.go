@@ -21,8 +21,8 @@ import (
 func TestMain(m *testing.M) { os.Exit(stores.Main(m)) }
 
 func TestParsePlan(t *testing.T) {
-	got, err := ParsePlan("seed=7,kill=1/400,spare=3s,lose=0.5,late=1/300:2s,pause=1/500:3s,at=s3.copy@promote/after#2,at=x,calm=c,log=/tmp/x")
-	want := Plan{Seed: 7, Kill: 1. / 400, Spare: 3 * time.Second, Lose: 0.5, Late: 1. / 300, LateFor: 2 * time.Second, Pause: 1. / 500, PauseFor: 3 * time.Second,
+	got, err := ParsePlan("seed=7,kill=1/400,spare=3s,lose=0.5,late=1/300:2s,pause=1/500:3s,pausetxn=1/80,freeze=1/5000,at=s3.copy@promote/after#2,at=x,calm=c,log=/tmp/x")
+	want := Plan{Seed: 7, Kill: 1. / 400, Spare: 3 * time.Second, Lose: 0.5, Late: 1. / 300, LateFor: 2 * time.Second, Pause: 1. / 500, PauseTxn: 1. / 80, Freeze: 1. / 5000, PauseFor: 3 * time.Second,
 		At: map[string]int{"s3.copy@promote/after": 2, "x": 1}, Calm: "c", Log: "/tmp/x"}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, %v, want %+v", got, err, want)
@@ -87,6 +87,20 @@ func TestKillAt(t *testing.T) {
 		if lines := p.lines(t); !slices.Contains(lines, "kill "+name) {
 			t.Errorf("the log says %q", lines)
 		}
+	}
+}
+
+// A process freezes before a write, and goes on with it when it is continued.
+func TestFreeze(t *testing.T) {
+	p, config := points(t, Plan{Freeze: 1})
+	stopped := 0
+	p.stop = func() { stopped++ }
+	if _, err := config.Catalog.Commit(t.Context(), tiers.Change{Put: []tiers.Put{{Key: "k"}}}); err != nil {
+		t.Error(err)
+	}
+	records, err := config.Catalog.Get(t.Context(), "k")
+	if err != nil || records[0].Revision == 0 || stopped != 1 {
+		t.Errorf("stopped %d times, got %+v, %v", stopped, records, err)
 	}
 }
 

@@ -27,9 +27,12 @@ type Plan struct {
 	// Late reports a write as lost at once and applies it LateFor after.
 	Late    float64
 	LateFor time.Duration
-	// Pause holds the caller up for PauseFor.
-	Pause    float64
-	PauseFor time.Duration
+	// Pause holds the caller up for PauseFor. At transactions it is PauseTxn that counts: what
+	// others do between a read and the transaction that rests on it is what compares are for.
+	Pause, PauseTxn float64
+	PauseFor        time.Duration
+	// Freeze stops the whole process (SIGSTOP) before a write, until somebody continues it.
+	Freeze float64
 	// Calm is a file: as long as it is there nothing happens.
 	Calm string
 	// Log is a file that gets a line for everything that was done, before it is done, and
@@ -38,7 +41,8 @@ type Plan struct {
 }
 
 // ParsePlan reads what Variable holds: seed=7,kill=1/400,at=NAME#3,spare=2s,lose=1/200,
-// late=1/300:2s,pause=1/500:3s,calm=PATH,log=PATH, each of it optional; at any number of times.
+// late=1/300:2s,pause=1/500:3s,pausetxn=1/80,freeze=1/5000,calm=PATH,log=PATH, each of it optional; at any
+// number of times.
 func ParsePlan(text string) (Plan, error) {
 	var p Plan
 	for _, field := range strings.Split(text, ",") {
@@ -65,6 +69,10 @@ func (p *Plan) set(name, value string) (err error) {
 		p.Late, p.LateFor, err = parseTimed(value)
 	case "pause":
 		p.Pause, p.PauseFor, err = parseTimed(value)
+	case "pausetxn":
+		p.PauseTxn, err = parseRate(value)
+	case "freeze":
+		p.Freeze, err = parseRate(value)
 	case "at":
 		point, number, ok := strings.Cut(value, "#")
 		n := 1
@@ -82,7 +90,7 @@ func (p *Plan) set(name, value string) (err error) {
 	case "log":
 		p.Log = value
 	default:
-		err = fmt.Errorf("want seed, kill, at, spare, lose, late, pause, calm or log")
+		err = fmt.Errorf("want seed, kill, at, spare, lose, late, pause, pausetxn, freeze, calm or log")
 	}
 	return err
 }

@@ -18,6 +18,7 @@ type Points struct {
 	plan  Plan
 	began time.Time
 	kill  func() // does not return; a test has another
+	stop  func() // returns when the process is continued; a test has another
 
 	mu     sync.Mutex
 	rand   *rand.Rand
@@ -45,7 +46,7 @@ func Instrument(config tiers.Config) (tiers.Config, error) {
 
 // New makes the points of a plan.
 func New(plan Plan) (*Points, error) {
-	p := &Points{plan: plan, began: time.Now(), passed: map[string]int{}, kill: killSelf,
+	p := &Points{plan: plan, began: time.Now(), passed: map[string]int{}, kill: killSelf, stop: stopSelf,
 		rand: rand.New(rand.NewPCG(uint64(plan.Seed), uint64(os.Getpid())))}
 	if plan.Log == "" {
 		return p, nil
@@ -61,6 +62,12 @@ func New(plan Plan) (*Points, error) {
 func killSelf() {
 	_ = syscall.Kill(os.Getpid(), syscall.SIGKILL) // of oneself it is allowed
 	select {}                                      // until the signal is delivered
+}
+
+// stopSelf freezes the process; it returns some time after it was continued.
+func stopSelf() {
+	_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP) // of oneself it is allowed
+	time.Sleep(10 * time.Millisecond)              // until the signal is delivered
 }
 
 // Over puts the points between a configuration and its stores.
@@ -113,6 +120,10 @@ func (p *Points) pass(name string, writes bool) fate {
 		p.tell("kill", name)
 		p.kill()
 	}
+	pause := p.plan.Pause
+	if strings.HasPrefix(name, "txn.") {
+		pause = p.plan.PauseTxn
+	}
 	switch {
 	case which < p.plan.Lose:
 		p.tell("lose", name)
@@ -120,7 +131,10 @@ func (p *Points) pass(name string, writes bool) fate {
 	case which < p.plan.Lose+p.plan.Late && writes:
 		p.tell("late", name)
 		return isLate
-	case which > 1-p.plan.Pause:
+	case writes && which > 1-p.plan.Freeze:
+		p.tell("freeze", name)
+		p.stop()
+	case which > 1-p.plan.Freeze-pause:
 		p.tell("pause", name)
 		time.Sleep(p.plan.PauseFor)
 	}

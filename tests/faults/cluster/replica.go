@@ -42,7 +42,6 @@ type Replica struct {
 	mu       sync.Mutex
 	process  *process
 	life     int
-	stopped  bool // SIGSTOP
 	starts   []Life
 	killed   int // by SIGKILL: a failpoint's or this harness's
 	byItself int // by itself
@@ -102,7 +101,7 @@ func (r *Replica) start() (*process, error) {
 	_ = os.Remove(r.logOf(r.life - keptLogs)) // there is none of the first lives
 	p, err := startProcess(r.cluster.config.Binary, []string{"serve", "--config", filepath.Join(r.cluster.Dir, "sluice.yaml"),
 		"--listen", r.host, "--data", filepath.Join(r.cluster.Dir, fmt.Sprintf("replica-%d", r.number))}, env, r.logOf(r.life), false, ready)
-	r.process, r.stopped = p, false
+	r.process = p
 	return p, err
 }
 
@@ -172,18 +171,31 @@ func (r *Replica) Kill() {
 func (r *Replica) Stop() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.process != nil && !r.stopped {
-		r.stopped = true
+	if r.process != nil {
 		r.process.signal(syscall.SIGSTOP)
 	}
 }
 
-// Resume ends Stop.
+// Frozen says whether the process is held still, by Stop or by itself.
+func (r *Replica) Frozen() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.process == nil {
+		return false
+	}
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", r.process.cmd.Process.Pid))
+	if err != nil {
+		return false
+	}
+	_, rest, _ := strings.Cut(string(stat), ") ")
+	return strings.HasPrefix(rest, "T")
+}
+
+// Resume ends Stop, and what a failpoint has frozen.
 func (r *Replica) Resume() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.process != nil && r.stopped {
-		r.stopped = false
+	if r.process != nil {
 		r.process.signal(syscall.SIGCONT)
 	}
 }

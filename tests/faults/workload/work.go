@@ -12,10 +12,10 @@ import (
 )
 
 // RepositoriesOf is how many repositories each user has.
-const RepositoriesOf = 3
+const RepositoriesOf = 2
 
 // MovingTags are tags that many clients move, in every repository.
-func MovingTags() []string { return []string{"t0", "t1", "t2"} }
+func MovingTags() []string { return []string{"t0", "t1"} }
 
 // roomForImages is how many images of a repository are kept; beyond it the oldest go.
 const roomForImages = 40
@@ -37,8 +37,8 @@ type job struct {
 
 func jobs() []job {
 	return []job{
-		{22, (*Client).pushNew}, {8, (*Client).pushAgain}, {5, (*Client).pushIndex}, {8, (*Client).moveTag},
-		{4, (*Client).deleteTag}, {7, (*Client).deleteManifest}, {3, (*Client).deleteBlob},
+		{22, (*Client).pushNew}, {8, (*Client).pushAgain}, {5, (*Client).pushIndex}, {12, (*Client).moveTag},
+		{6, (*Client).deleteTag}, {7, (*Client).deleteManifest}, {3, (*Client).deleteBlob},
 		{9, (*Client).pullTag}, {6, (*Client).headTag}, {8, (*Client).pullDigest}, {3, (*Client).listTags},
 		{9, (*Client).rise}, {6, (*Client).riseAgain}, {3, (*Client).riseBare}, {8, (*Client).pullAbove},
 		{3, (*Client).readForeign}, {2, (*Client).abandon}, {1, (*Client).collect},
@@ -58,12 +58,23 @@ func (c *Client) Work(ctx, stop context.Context) {
 		n := c.rand.IntN(total)
 		for _, j := range all {
 			if n -= j.weight; n < 0 {
-				j.do(c, ctx, mine[c.rand.IntN(len(mine))])
+				j.do(c, ctx, mine[c.rather(len(mine))])
 				break
 			}
 		}
 	}
 }
+
+// rather picks the first of n more often than all others together: what many want at once
+// is what breaks.
+func (c *Client) rather(n int) int {
+	if c.rand.IntN(10) < 7 {
+		return 0
+	}
+	return c.rand.IntN(n)
+}
+
+func (c *Client) tag() string { return MovingTags()[c.rather(len(MovingTags()))] }
 
 // some picks an image of a repository; nil where there is none that fits.
 func (c *Client) some(repository string, fits func(*Image) bool) *Image {
@@ -103,7 +114,7 @@ func (c *Client) pushAgain(ctx context.Context, repository string) {
 	}
 	tag := image.Tag
 	if c.rand.IntN(2) == 0 {
-		tag = MovingTags()[c.rand.IntN(len(MovingTags()))]
+		tag = c.tag()
 	}
 	c.journal.Count("push again", string(c.pushImage(ctx, image, tag)))
 }
@@ -131,12 +142,12 @@ func (c *Client) pushIndex(ctx context.Context, repository string) {
 // moveTag points a tag at a manifest that is there.
 func (c *Client) moveTag(ctx context.Context, repository string) {
 	if image := c.some(repository, nil); image != nil {
-		c.journal.Count("move tag", string(c.putManifest(ctx, image, MovingTags()[c.rand.IntN(len(MovingTags()))], nil)))
+		c.journal.Count("move tag", string(c.putManifest(ctx, image, c.tag(), nil)))
 	}
 }
 
 func (c *Client) deleteTag(ctx context.Context, repository string) {
-	tag := MovingTags()[c.rand.IntN(len(MovingTags()))]
+	tag := c.tag()
 	e := c.journal.begin(c.number, tagName("dev", repository, tag), history.Delete, "")
 	r := c.do(ctx, request{method: http.MethodDelete, path: "/v2/dev/" + repository + "/manifests/" + tag})
 	outcome := r.outcome()
@@ -193,7 +204,7 @@ func (c *Client) deleteBlob(ctx context.Context, repository string) {
 }
 
 func (c *Client) pullTag(ctx context.Context, repository string) {
-	tag := MovingTags()[c.rand.IntN(len(MovingTags()))]
+	tag := c.tag()
 	if c.rand.IntN(4) == 0 {
 		if image := c.some(repository, nil); image != nil {
 			tag = image.Tag
@@ -204,7 +215,7 @@ func (c *Client) pullTag(ctx context.Context, repository string) {
 
 // headTag asks where a tag points, as clients do before they pull.
 func (c *Client) headTag(ctx context.Context, repository string) {
-	tag := MovingTags()[c.rand.IntN(len(MovingTags()))]
+	tag := c.tag()
 	_, _, ok := c.getManifest(ctx, http.MethodHead, "dev", repository, tag)
 	c.journal.Count("head tag", found(ok))
 }
