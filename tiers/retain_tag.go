@@ -129,6 +129,21 @@ func (k *retaining) tag(ctx context.Context, tag string, t TagRecord) error {
 // goes with it: no other tag keeps it, and nothing that it belongs to is there. A dry run
 // tells of it with the first of its tags. The error is a *stays where the tag does not go.
 func (k *retaining) image(ctx context.Context, tag string, d digest.Digest) (f fate, whole bool, err error) {
+	if !k.fates.loose[d] {
+		if f, err = k.fate(ctx, d); err != nil {
+			return f, false, err
+		}
+		whole = f.stays == nil
+		if k.options.DryRun {
+			whole = whole && f.first == "" && f.firstTag == tag && !k.told[d]
+		}
+		if k.options.DryRun || !whole {
+			remember(&k.fates.loose, d, true)
+		}
+	}
+	if whole {
+		return f, true, nil
+	}
 	var l look
 	if err := k.lookAtTags(ctx, d, []string{tag}, &l); err != nil {
 		return f, false, err
@@ -136,23 +151,8 @@ func (k *retaining) image(ctx context.Context, tag string, d digest.Digest) (f f
 	if l.firstTag == "" {
 		return f, false, &stays{staysGone, "the tag is not there any more"}
 	}
-	if _, err := k.held(ctx, d); err != nil {
-		return f, false, err
-	}
-	if k.fates.loose[d] {
-		return f, false, nil
-	}
-	if f, err = k.fate(ctx, d); err != nil {
-		return f, false, err
-	}
-	whole = f.stays == nil
-	if k.options.DryRun {
-		whole = whole && f.first == "" && f.firstTag == tag && !k.told[d]
-	}
-	if k.options.DryRun || !whole {
-		remember(&k.fates.loose, d, true)
-	}
-	return f, whole, nil
+	_, err = k.held(ctx, d)
+	return f, false, err
 }
 
 // outcome notes what came of a deletion: err says why something stays, or what is wrong.
