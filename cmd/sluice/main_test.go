@@ -52,7 +52,7 @@ func spawn(t *testing.T, env []string, args ...string) *process {
 // spawnAs starts the test binary as what the environment says.
 func spawnAs(t *testing.T, env []string, args ...string) *process {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute) // for a test that hangs
 	p := &process{cmd: exec.CommandContext(ctx, os.Args[0], args...), stdout: make(chan string, 1000)}
 	p.cmd.Env = append(os.Environ(), env...)
 	p.cmd.Stderr = &p.stderr
