@@ -82,7 +82,7 @@ func (p *Process) Log() string {
 // returns once ready says so. The error holds the last of what it printed.
 func Start(o Owner, name string, env []string, ready func() bool, args ...string) (*Process, error) {
 	o.Helper()
-	p := &Process{path: binary(o, name), args: args, env: append(os.Environ(), env...), log: filepath.Join(o.TempDir(), "log"), ready: ready}
+	p := &Process{path: Binary(o, name), args: args, env: append(os.Environ(), env...), log: filepath.Join(o.TempDir(), "log"), ready: ready}
 	if err := p.run(); err != nil {
 		return nil, err
 	}
@@ -100,7 +100,7 @@ func (p *Process) run() error {
 	}
 	defer log.Close() // the process has its own
 	cmd := exec.Command(p.path, p.args...)
-	cmd.Env, cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = p.env, log, log, dieWithParent()
+	cmd.Env, cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = p.env, log, log, DieWithParent()
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", p.path, err)
 	}
@@ -136,8 +136,8 @@ func (p *Process) await() error {
 	}
 }
 
-// binary finds a tool, or fails the test.
-func binary(o Owner, name string) string {
+// Binary finds a tool, or fails the test.
+func Binary(o Owner, name string) string {
 	o.Helper()
 	if filepath.IsAbs(name) {
 		return name
