@@ -55,6 +55,8 @@ func (v *verified) Read(p []byte) (int, error) {
 	switch {
 	case v.left > 0 && err == io.EOF:
 		v.err = fmt.Errorf("%w: object %s ends %d bytes early", oci.ErrUnavailable, v.key, v.left)
+	case v.left > 0 && err != nil && !errors.Is(err, context.Canceled):
+		v.err = fmt.Errorf("%w: %w", oci.ErrUnavailable, err) // whatever it is, no client did it
 	case v.left > 0:
 		v.err = err
 	default:

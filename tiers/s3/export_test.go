@@ -18,6 +18,9 @@ func (s *Store) LimitTurns(n int64, d time.Duration) {
 	}
 }
 
+// Waiting is how many requests without a body wait for their turn.
+func (s *Store) Waiting() int64 { return s.asking.waiting.Load() }
+
 // MostWaiting is how many requests of a kind wait for their turn.
 const MostWaiting = mostWaiting
 

@@ -26,9 +26,8 @@ func waitFor(t *testing.T, what string, ok func() bool) {
 	t.Fatalf("not in a minute: %s", what)
 }
 
-// A server that hangs is sent so many requests of a kind and no more; those who wait for a
-// turn are told in time that there is none, those whom it has no room for at once, and all is
-// as before when it answers again.
+// A server that hangs is sent so many requests of a kind and no more; so many wait for their
+// turn, others are refused at once, and all is as before when it answers again.
 func TestTurns(t *testing.T) {
 	var arrived atomic.Int64
 	release := make(chan struct{})
@@ -38,8 +37,10 @@ func TestTurns(t *testing.T) {
 		w.Header().Set("ETag", `"e"`)
 		w.Header().Set("Last-Modified", time.Now().UTC().Format(http.TimeFormat))
 	})
-	store.LimitTurns(2, 200*time.Millisecond)
-	var first sync.WaitGroup
+	answer := sync.OnceFunc(func() { close(release) })
+	t.Cleanup(answer) // ahead of the server's own end, which waits for it
+	store.LimitTurns(2, time.Hour)
+	var first, waiting sync.WaitGroup
 	for range 2 {
 		first.Go(func() {
 			if _, err := store.Stat(t.Context(), "k"); err != nil {
@@ -48,14 +49,19 @@ func TestTurns(t *testing.T) {
 		})
 	}
 	waitFor(t, "two requests under way", func() bool { return arrived.Load() == 2 })
-	var waiting sync.WaitGroup
-	for range s3.MostWaiting + 50 {
+	patient, leave := context.WithCancel(t.Context())
+	for range s3.MostWaiting {
 		waiting.Go(func() {
-			if _, err := store.Stat(t.Context(), "k"); !errors.Is(err, oci.ErrUnavailable) {
-				t.Errorf("stat: %v, want %v", err, oci.ErrUnavailable)
+			if _, err := store.Stat(patient, "k"); !errors.Is(err, context.Canceled) {
+				t.Errorf("stat: %v, want %v", err, context.Canceled)
 			}
 		})
 	}
+	waitFor(t, "as many wait as may", func() bool { return store.Waiting() == s3.MostWaiting })
+	if _, err := store.Stat(t.Context(), "k"); !errors.Is(err, oci.ErrUnavailable) { // though others wait for an hour
+		t.Errorf("one more: %v, want %v", err, oci.ErrUnavailable)
+	}
+	leave()
 	waiting.Wait()
 	if n := arrived.Load(); n != 2 {
 		t.Errorf("%d requests were sent", n)
@@ -65,7 +71,7 @@ func TestTurns(t *testing.T) {
 	if _, err := store.Stat(ctx, "k"); !errors.Is(err, context.Canceled) {
 		t.Errorf("stat of one who has gone: %v", err)
 	}
-	close(release)
+	answer()
 	first.Wait()
 	if _, err := store.Stat(t.Context(), "k"); err != nil {
 		t.Errorf("afterwards: %v", err)
