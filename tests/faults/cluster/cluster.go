@@ -132,6 +132,7 @@ func (c *Cluster) WaitReady(patience time.Duration) error {
 			if time.Now().After(deadline) {
 				return fmt.Errorf("replica %d is not ready after %v:\n%s", r.number, patience, r.Log())
 			}
+			r.Resume() // it may have frozen just when all was healed
 			time.Sleep(20 * time.Millisecond)
 		}
 	}
