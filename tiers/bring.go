@@ -33,6 +33,10 @@ type pinnedRecord struct {
 
 func pinnedPrefix(id string) string { return "pinned/" + id + "/" }
 
+// PinKey is the record that pins a digest in the store of t for id, as Pin does, for who
+// writes it and deletes it together with records of his own.
+func (t *Tier) PinKey(d digest.Digest, id string) string { return pinKey(t.store, d, id) }
+
 // Pin keeps the bytes of digests in the store of t until Unpin of the same id. With
 // present they must be there: the error wraps oci.ErrConflict where some are not any more.
 // Without, they are kept from the moment they come. Nothing is pinned unless fence holds in
