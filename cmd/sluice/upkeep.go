@@ -79,7 +79,7 @@ func (i *instance) collect(ctx context.Context, run runs.Run, progress func(any)
 	}
 	now := collection{Collected: tiers.Collected{Sweeps: map[tiers.Sweep]tiers.Swept{}}}
 	var retained, collected error
-	now.Retained, retained = i.registry.Retain(ctx, tiers.RetainOptions{DryRun: options.DryRun, Actor: run.Actor}, func(r tiers.Retained) {
+	now.Retained, retained = i.registry.Retain(ctx, tiers.RetainOptions{DryRun: options.DryRun, Actor: run.Actor, Keep: i.engine.Keeper()}, func(r tiers.Retained) {
 		progress(collection{r, now.Collected})
 	})
 	if ctx.Err() == nil {
