@@ -50,28 +50,28 @@ func (b *Blob) URL(ctx context.Context) (string, error) {
 // are unknown here (CVE-2024-39897). The error wraps oci.ErrBlobUnknown. The answer is no
 // promise that it stays: Promise is.
 func (r *Repository) Blob(ctx context.Context, d digest.Digest) (*Blob, error) {
-	link, bytes, err := r.blobRecords(ctx, d)
+	link, stored, err := r.blobRecords(ctx, d)
 	if err != nil {
 		return nil, err
 	}
-	blob, _, err := r.blobOf(ctx, d, link, bytes)
+	blob, _, err := r.blobOf(ctx, d, link, stored)
 	return blob, err
 }
 
 // blobRecords reads the repository's link to a blob and the record of its bytes, in one
 // step.
-func (r *Repository) blobRecords(ctx context.Context, d digest.Digest) (link, bytes Record, err error) {
+func (r *Repository) blobRecords(ctx context.Context, d digest.Digest) (link, stored Record, err error) {
 	records, err := r.registry.catalog.Get(ctx, linkKey(r.Tier.Name, r.Name, d), blobKey(r.Tier.store, d))
 	if err != nil {
-		return link, bytes, fmt.Errorf("blob %s@%s: %w", r.FullName(), d, err)
+		return link, stored, fmt.Errorf("blob %s@%s: %w", r.FullName(), d, err)
 	}
 	return records[0], records[1], nil
 }
 
 // blobOf makes of these records the blob, if the repository shows it.
-func (r *Repository) blobOf(ctx context.Context, d digest.Digest, link, bytes Record) (*Blob, blobRecord, error) {
+func (r *Repository) blobOf(ctx context.Context, d digest.Digest, link, stored Record) (*Blob, blobRecord, error) {
 	unknown := fmt.Errorf("%w: %s@%s", oci.ErrBlobUnknown, r.FullName(), d)
-	if link.Revision == 0 || bytes.Revision == 0 {
+	if link.Revision == 0 || stored.Revision == 0 {
 		return nil, blobRecord{}, unknown
 	}
 	if _, _, ok, err := seen[LinkRecord](ctx, r.registry, link); err != nil || !ok {
@@ -80,7 +80,7 @@ func (r *Repository) blobOf(ctx context.Context, d digest.Digest, link, bytes Re
 		}
 		return nil, blobRecord{}, err
 	}
-	b, err := Decode[blobRecord](bytes)
+	b, err := Decode[blobRecord](stored)
 	if err != nil {
 		return nil, b, err
 	}

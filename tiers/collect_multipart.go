@@ -49,8 +49,8 @@ func (c *collector) abortPage(ctx context.Context, p *place, page []OpenUpload, 
 	if err := errors.Join(c.strikeUploads(ctx, p, w), c.strikeIntents(ctx, p, w)); err != nil {
 		return err
 	}
-	if w.left > 0 && (w.blind || alone != nil) {
-		c.problem(p.store, "", fmt.Sprintf("%d multipart uploads have no name that could be read and stay: %v", w.left, alone))
+	if why := w.doubt(alone); w.left > 0 && why != nil {
+		c.problem(p.store, "", fmt.Sprintf("%d multipart uploads have no name and stay: %v", w.left, why))
 		return nil
 	}
 	for _, u := range page {

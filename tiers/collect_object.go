@@ -84,8 +84,11 @@ func (c *collector) nameless(ctx context.Context, p *place, due []condemnedObjec
 		if o.Digest != "" {
 			blob := records[0]
 			records = records[1:]
-			if named, err := names(blob, o.key); named || err != nil {
-				c.problem(p.store, o.record.Key, fmt.Sprintf("the object is condemned, and the blob %s lies there or may: it stays; check the registry (%v)", o.Digest, err))
+			if named, err := names(blob, o.key); err != nil {
+				c.problem(p.store, o.record.Key, "the object stays, because it may be where a blob lies: "+err.Error())
+				continue
+			} else if named {
+				c.problem(p.store, o.record.Key, fmt.Sprintf("the object is condemned, and the blob %s lies there: it stays; check the registry", o.Digest))
 				continue
 			}
 		}

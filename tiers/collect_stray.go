@@ -74,6 +74,18 @@ func (w *window) strike(key string) {
 	}
 }
 
+// doubt says why what is left may have a name all the same; alone is what speaks against the
+// bucket's being this catalog's alone.
+func (w *window) doubt(alone error) error {
+	if w.blind {
+		return errBlind
+	}
+	return alone
+}
+
+// errBlind says that a record of the catalog could not be read.
+var errBlind = errors.New("a record that may name them could not be read: check the registry")
+
 // isStray says whether nothing names an object of the run.
 func (w *window) isStray(key string) bool {
 	id, ok := objectID(key)
@@ -185,12 +197,8 @@ func (c *collector) condemnStrays(ctx context.Context, p *place, w *window, alon
 	if w.left == 0 {
 		return nil
 	}
-	if w.blind {
-		c.problem(p.store, "", fmt.Sprintf("%d objects seem to have no name, and a record that may name them could not be read: none of them is taken away", w.left))
-		return nil
-	}
-	if alone != nil {
-		c.problem(p.store, "", fmt.Sprintf("%d objects have no name in this catalog and stay: %v", w.left, alone))
+	if why := w.doubt(alone); why != nil {
+		c.problem(p.store, "", fmt.Sprintf("%d objects have no name and stay: %v", w.left, why))
 		return nil
 	}
 	for after := w.after; after < w.last; {
@@ -232,8 +240,11 @@ func (c *collector) strays(ctx context.Context, p *place, objects []ObjectEntry)
 		if d != "" {
 			record := records[0]
 			records = records[1:]
-			if named, err := names(record, o.Key); named || err != nil {
-				c.problem(p.store, o.Key, fmt.Sprintf("it seemed to have no name and has one: %s %v", record.Key, err))
+			if named, err := names(record, o.Key); err != nil {
+				c.problem(p.store, o.Key, "it seemed to have no name and may have one: "+err.Error())
+				continue
+			} else if named {
+				c.problem(p.store, o.Key, "it seemed to have no name and has one: "+record.Key)
 				continue
 			}
 			change.If = append(change.If, Unchanged(record))

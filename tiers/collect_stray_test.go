@@ -130,12 +130,12 @@ func TestCollectSharedBucket(t *testing.T) {
 	w.stray("blobs/" + w.NewID())
 	before := w.objects("dev")
 	w.pass(lapsed)
-	c := w.problems("3 objects have no name in this catalog", "1 multipart uploads have no name")
+	c := w.problems("3 objects have no name", "1 multipart uploads have no name")
 	if n := gone(c); n[tiers.SweepStrays]+n[tiers.SweepMultiparts] != 0 || n[tiers.SweepBlobs] != 1 {
 		t.Errorf("%v go", n)
 	}
 	w.pass(drained)
-	w.problems("3 objects have no name in this catalog", "1 multipart uploads have no name")
+	w.problems("3 objects have no name", "1 multipart uploads have no name")
 	if after := w.objects("dev"); len(after) != len(before)-1 {
 		t.Errorf("%d objects of %d are left; %s alone was to go", len(after), len(before), own.Digest)
 	}

@@ -93,3 +93,29 @@ func TestCollectDryRun(t *testing.T) {
 	}
 	l.wantStay("collected")
 }
+
+// What goes no longer counts for the quotas of its repository, whichever they are.
+func TestCollectQuotas(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(c *tiers.Config) {
+		c.Tiers[0].Limits = quotas(tiers.Quota{Bytes: 1e6}, tiers.Quota{Prefix: "acme", Bytes: 1e6}, tiers.Quota{Prefix: "acme/app", Bytes: 1e6})
+	})
+	for i, name := range []string{"acme/app", "acme/web", "other"} {
+		r := w.repo("dev", name)
+		w.image(r, "v1", uint64(i))
+		for j := range uint64(60) { // more than go in one transaction
+			w.blob(r, bytesOf(1000+j, 10))
+		}
+	}
+	before := used(t, w.Registry)
+	w.pass(lapsed)
+	if c := w.collect(); c.Sweeps[tiers.SweepLinks].Gone != 180 {
+		t.Errorf("%+v", c.Sweeps[tiers.SweepLinks])
+	}
+	w.pass(drained)
+	w.collect()
+	w.wantOnlyBlobs() // and that the counts are right
+	if after := used(t, w.Registry); after == before {
+		t.Errorf("used before and after: %s", after)
+	}
+}

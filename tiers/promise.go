@@ -63,11 +63,11 @@ func (r *Repository) Promise(ctx context.Context, d digest.Digest) (blob *Blob, 
 }
 
 func (r *Repository) promise(ctx context.Context, d digest.Digest) (*Blob, error) {
-	link, bytes, err := r.blobRecords(ctx, d)
+	link, stored, err := r.blobRecords(ctx, d)
 	if err != nil {
 		return nil, err
 	}
-	blob, stored, err := r.blobOf(ctx, d, link, bytes)
+	blob, b, err := r.blobOf(ctx, d, link, stored)
 	if err != nil || !r.Tier.Push && !r.own {
 		return blob, err
 	}
@@ -76,7 +76,7 @@ func (r *Repository) promise(ctx context.Context, d digest.Digest) (*Blob, error
 		return nil, err
 	}
 	linked, renewedLink := r.registry.renewLink(link, l)
-	kept, renewed := r.registry.renew(bytes, stored)
+	kept, renewed := r.registry.renew(stored, b)
 	change := Change{If: []Condition{linked, kept}, Put: append(renewedLink, renewed...)}
 	if len(change.Put) == 0 {
 		return blob, nil
