@@ -56,8 +56,9 @@ func (e *Engine) Check(ctx context.Context, o tiers.CheckOptions, progress func(
 	return e.registry.Check(ctx, o, progress)
 }
 
-// arrivalState says whether anybody works on an attempt, or will. Of an attempt that is not
-// the last one nothing is left when the next begins.
+// arrivalState says whether anybody works on an attempt, or will, or, of a promotion
+// itself, whether it has not ended. Of an attempt that is not the last one nothing is left
+// when the next begins.
 func (e *Engine) arrivalState(ctx context.Context, id string) (tiers.ArrivalState, error) {
 	promotion, number := id, ""
 	if i := strings.LastIndexByte(id, '.'); i >= 0 {
@@ -75,12 +76,16 @@ func (e *Engine) arrivalState(ctx context.Context, id string) (tiers.ArrivalStat
 	if err != nil {
 		return tiers.ArrivalState{Open: true}, nil // nobody knows; that it cannot be read is reported
 	}
-	attempt, err := strconv.Atoi(number)
-	if err != nil || attempt != j.Attempt {
-		return gone, nil
-	}
 	o := opened{journal: j}
-	if records[1].Revision == 0 && (j.State.Terminal() || o.waits()) {
+	ended := records[1].Revision == 0 && j.State.Terminal()
+	if number == "" { // the promotion itself: it holds its artifact, also while it waits
+		if ended {
+			return gone, nil
+		}
+		return tiers.ArrivalState{Open: true}, nil
+	}
+	attempt, err := strconv.Atoi(number)
+	if err != nil || attempt != j.Attempt || ended || records[1].Revision == 0 && o.waits() {
 		return gone, nil
 	}
 	return tiers.ArrivalState{Open: true}, nil

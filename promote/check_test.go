@@ -344,6 +344,11 @@ var plantedPromotions = []plantedPromotion{
 		p.must(err)
 		p.plant("store/"+t.Store()+"/ref/"+p.image.Digest.String()+"/.pin/"+p.waits.ID+".7", "")
 	}},
+	{name: "a pin of a promotion that has ended", finds: list("pin-orphan"), plant: func(p *promoted) {
+		t, err := p.registry.Tier("dev")
+		p.must(err)
+		p.plant("store/"+t.Store()+"/ref/"+p.image.Digest.String()+"/.pin/"+p.first.ID, "")
+	}},
 	{name: "a policy of another document", finds: list("policy-corrupt"), left: list("policy-corrupt"),
 		plant: func(p *promoted) { p.edit("policy/dev-to-stable", map[string]any{"document": "{}"}) }},
 	{name: "a policy of another digest", finds: list("policy-corrupt"), left: list("policy-corrupt"), plant: func(p *promoted) {

@@ -31,7 +31,7 @@ func TestGCConfig(t *testing.T) {
 	if cfg.GC != want {
 		t.Errorf("the environment gives %+v", cfg.GC)
 	}
-	if got := cfg.GC.collection(); got != (tiers.CollectConfig{Promise: want.Promise, Drain: want.Drain, Upload: want.Uploads}) {
+	if got := cfg.GC.collection(); got != (tiers.CollectConfig{Promise: want.Promise, Drain: want.Drain, Upload: want.Uploads, Intent: want.Uploads, Stray: want.Uploads}) {
 		t.Errorf("the registry is told %+v", got)
 	}
 }
