@@ -86,7 +86,8 @@ func (r *run1) start(ctx context.Context, o stores.Owner) (err error) {
 	}
 	random := rand.New(rand.NewPCG(uint64(r.seed), 1))
 	r.weather = newWeather(r.seed, filepath.Join(o.TempDir(), "points"), r.quiet)
-	r.cluster = cluster.Start(o, cluster.Config{Seed: r.seed, Binary: r.binary, Streamed: random.IntN(2) == 0,
+	gc := fmt.Sprintf("gc: {interval: 0s, promise: %v, drain: %v, uploads: %v}\n", life.Promise, life.Drain, life.Stray) // clients collect
+	r.cluster = cluster.Start(o, cluster.Config{Seed: r.seed, Binary: r.binary, Streamed: random.IntN(2) == 0, Extra: gc,
 		Faults: r.weather.plan, Failed: func(what string) { r.journal.Violation("%s", what) }})
 	r.weather.cluster = r.cluster
 	setting := workload.Setting{Keys: r.cluster.Keys.CI, Promise: life.Promise * 23 / 24, Spoils: r.weather.spoils}
