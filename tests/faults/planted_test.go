@@ -214,7 +214,7 @@ func TestPlantedExternal(t *testing.T) {
 		"a tag is not listed": {"is not listed with its manifest", func() func() {
 			return g.put("tier/dev/tag/"+repository+":planted", fmt.Sprintf(`{"digest":%q}`, manifest))
 		}},
-		"a manifest without a verdict": {"I4: stable/", func() func() { return g.put("tier/stable/manifest/"+repository+"@"+manifest, "{}") }},
+		"a manifest without a verdict": {"I4: stable/", func() func() { return g.put("tier/stable/manifest/planted@"+manifest, "{}") }},
 		"a mark is left":               {"bears the mark", func() func() { return g.put("tier/dev/manifest/"+repository+"@"+manifest, `{"pending":["x"]}`) }},
 		"a pin is left":                {"pins are left", func() func() { return g.put("pinned/x/y", "{}") }},
 		"a promotion is open":          {"open promotions are left", func() func() { return g.put("promotion-open/x", "") }},
