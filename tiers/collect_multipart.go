@@ -7,7 +7,7 @@ import (
 )
 
 // sweepMultiparts aborts the multipart uploads that nothing names: of sessions that are over,
-// and of copies that were given up. One that was begun has a session or an intent that names
+// those that only answer repeated requests included, and of copies that were given up. One that was begun has a session or an intent that names
 // its key, from before its beginning, and it is listed before these are read.
 func (c *collector) sweepMultiparts(ctx context.Context, p *place) error {
 	alone := c.alone(ctx, p.bucket)
@@ -46,7 +46,7 @@ func (c *collector) abortPage(ctx context.Context, p *place, page []OpenUpload, 
 	if w.left == 0 {
 		return nil
 	}
-	if err := errors.Join(c.strikeUploads(ctx, p, w), c.strikeIntents(ctx, p, w)); err != nil {
+	if err := errors.Join(c.strikeSessions(ctx, w), c.strikeIntents(ctx, p, w)); err != nil {
 		return err
 	}
 	if why := w.doubt(alone); w.left > 0 && why != nil {
@@ -66,4 +66,14 @@ func (c *collector) abortPage(ctx context.Context, p *place, page []OpenUpload, 
 		c.gone(CollectItem{Store: p.store, Key: u.Key, Why: "multipart upload " + u.ID + ", begun at " + stamp(u.StartedAt) + ", has no name"})
 	}
 	return ctx.Err()
+}
+
+// strikeSessions strikes out what sessions may still put parts to. One that has its blob puts
+// no more: what is open under its key then is an upload whose id was lost on the way back.
+func (c *collector) strikeSessions(ctx context.Context, w *window) error {
+	return c.sessions(ctx, w, func(state *uploadRecord) {
+		if state.Done == "" && state.Key != "" {
+			w.strike(state.Key)
+		}
+	})
 }

@@ -143,6 +143,15 @@ func (c *collector) strikeNames(ctx context.Context, p *place, w *window) error 
 
 // strikeUploads strikes out what sessions name, of whatever tier.
 func (c *collector) strikeUploads(ctx context.Context, _ *place, w *window) error {
+	return c.sessions(ctx, w, func(state *uploadRecord) {
+		for _, key := range state.objects() {
+			w.strike(key)
+		}
+	})
+}
+
+// sessions reads all sessions of uploads.
+func (c *collector) sessions(ctx context.Context, w *window, each func(*uploadRecord)) error {
 	return c.pages(ctx, Query{Prefix: prefixUpload, Limit: uploadPage}, func(page []Record) error {
 		for _, record := range page {
 			state, err := Decode[uploadRecord](record)
@@ -151,9 +160,7 @@ func (c *collector) strikeUploads(ctx context.Context, _ *place, w *window) erro
 				c.problem("", record.Key, err.Error())
 				continue
 			}
-			for _, key := range state.objects() {
-				w.strike(key)
-			}
+			each(&state)
 		}
 		return nil
 	})

@@ -72,6 +72,32 @@ func TestCollectEndedUploads(t *testing.T) {
 	}
 }
 
+// A multipart upload whose id was lost on the way back is aborted when its session has its
+// blob, and not before.
+func TestCollectLostMultipart(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	plan := finishes["parts and a tail"]
+	u := w.begun(dataFor(plan), plan)
+	state := w.catalog.all(t, "upload/")[0].Value
+	_, rest, _ := strings.Cut(string(state), `"key":"`)
+	key, _, _ := strings.Cut(rest, `"`)
+	if _, err := w.buckets["dev"].Begin(t.Context(), key); err != nil {
+		t.Fatal(err)
+	}
+	if n := gone(w.collect())[tiers.SweepMultiparts]; n != 0 {
+		t.Errorf("%d multipart uploads of an open session were aborted", n)
+	}
+	if err := w.finish(u.ID, digest.FromBytes(dataFor(plan))); err != nil {
+		t.Fatal(err)
+	}
+	w.pass(lapsed)
+	if n := gone(w.collect())[tiers.SweepMultiparts]; n != 1 {
+		t.Errorf("%d multipart uploads of an ended session were aborted, want 1", n)
+	}
+	w.wantOnlyBlobs()
+}
+
 // A client that comes back to its session while that is being dropped has its blob, or is
 // told that the session is over.
 func TestCollectUploadInUse(t *testing.T) {

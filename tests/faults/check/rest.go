@@ -14,6 +14,7 @@ type uploadRecord struct {
 	NextTail string   `json:"nextTail"`
 	Old      []string `json:"old"`
 	Tier     string   `json:"tier"`
+	Done     string   `json:"done"`
 }
 
 // rest checks that nothing is left of what has ended.
@@ -50,8 +51,8 @@ func (s *state) untracked(collected bool) {
 }
 
 // names collects what the catalog says of a store's objects, and of its multipart uploads: a
-// session, or an intent, names whatever was begun under its key, one whose id was lost on
-// the way back too. The record of an ended session does so for two hours more.
+// session that has no blob yet, or an intent, names whatever was begun under its key, one
+// whose id was lost on the way back too.
 func (s *state) names(store string) (keys, begun map[string]bool) {
 	keys, begun = map[string]bool{}, map[string]bool{}
 	for _, value := range s.catalog.blobs[store] {
@@ -70,9 +71,9 @@ func (s *state) names(store string) (keys, begun map[string]bool) {
 		if err != nil || s.stores[u.Tier] != store {
 			continue
 		}
-		keys[u.Key], keys[u.NextTail], begun[u.Key] = true, true, true
+		keys[u.Key], keys[u.NextTail], begun[u.Key] = true, true, begun[u.Key] || u.Done == ""
 		for _, key := range u.Old {
-			keys[key], begun[key] = true, true
+			keys[key] = true
 		}
 		if u.Tail != nil {
 			keys[u.Tail.Key] = true
