@@ -47,7 +47,7 @@ type Checking struct {
 	mu       sync.Mutex // of what follows, and of the stores
 	suspects []suspect
 	arrivals map[string]ArrivalState // by id, as they were when first asked
-	lost     map[string]bool         // blobs whose bytes are nowhere, by the keys of their records
+	lost     map[string]bool         // blobs whose records this check has taken away, by their keys
 	silent   int                     // objects in a row that the store would not show
 
 	staged digest.Digest // the last manifest that an arrival's journal told of, for suspects
