@@ -26,6 +26,9 @@ type checked struct {
 	lonely ocispec.Descriptor // an image in dev alone, as lonely
 	layer  ocispec.Descriptor // its layer
 	sha512 digest.Digest      // a blob in dev
+
+	upload *tiers.Upload // of one test or another
+	b      artifact
 }
 
 func newChecked(t *testing.T, edit func(*tiers.Config)) *checked {
