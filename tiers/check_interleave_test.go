@@ -8,6 +8,7 @@ import (
 	"io"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -144,6 +145,20 @@ var inTheMiddle = []meanwhile{
 	{"roll an arrival back", func(c *checked, i int) { c.arriving(i) }, func(c *checked, i int) error {
 		return c.stable.Arrival(fmt.Sprintf("q%d.1", i)).Rollback(c.t.Context())
 	}},
+	{"let go by retention", func(c *checked, i int) {
+		config := c.blob(c.dev, bytesOf(uint64(7000+i), 20))
+		child := c.manifest(c.dev, "", image(config, nil, "", config))
+		root := c.manifest(c.dev, "going", index(child))
+		c.manifest(c.dev, "", image(config, &root, "application/x.note"))
+		c.later.Add(int64(dayAgo.Abs()))
+		c.release()
+	}, func(c *checked, i int) error {
+		done, err := c.Retain(c.t.Context(), tiers.RetainOptions{}, nil)
+		if err == nil && done.Manifests != 3 {
+			err = fmt.Errorf("retention let %d manifests go, not 3: %v", done.Manifests, done.Problems)
+		}
+		return err
+	}},
 	{"collect", func(c *checked, i int) {
 		c.later.Store(0)
 		c.blob(c.dev, bytesOf(uint64(5000+i), 10))
@@ -205,6 +220,7 @@ func TestCheckInterleaved(t *testing.T) {
 					config.Tiers[i].Bucket = &readBucket{config.Tiers[i].Bucket.(*bucket), &reads}
 				}
 				config.Tiers[0].Limits.Quotas = []tiers.Quota{{Prefix: "acme", Bytes: 1 << 40}}
+				config.Tiers[0].Retention.Rules = []tiers.RetentionRule{{Tags: []string{"going"}, KeepFor: time.Hour}}
 			})
 			c.pushLayers(60)
 			c.release()

@@ -2,7 +2,6 @@ package tiers
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"maps"
@@ -120,22 +119,8 @@ func (c *Checking) named(ctx context.Context, s *checkStore, key string) (bool, 
 	return err != nil || b.Key == key, nil
 }
 
-// checkUploads reads the sessions of uploads, and the key that authenticates them.
+// checkUploads reads the sessions of uploads.
 func (c *Checking) checkUploads(ctx context.Context) error {
-	records, err := c.Get(ctx, sessionKeyKey)
-	if err != nil {
-		return err
-	}
-	about := Finding{Invariant: "I8", Remedy: "delete the record and start the servers again: with this one none starts, and with a new one the uploads that are open end"}
-	_, _, err = CheckRecord(ctx, c, records[0], about, func(key []byte) error {
-		if len(key) != sha256.Size {
-			return fmt.Errorf("it is a key of %d bytes", len(key))
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
 	return c.Records(ctx, "uploads", prefixUpload, func(page []Record) error {
 		about := Finding{Invariant: "I8", Remedy: "delete the record and let the client upload again: what only it names is then taken as a stray"}
 		for _, record := range page {

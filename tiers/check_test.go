@@ -86,6 +86,7 @@ func (c *checked) check(o tiers.CheckOptions) tiers.Checked {
 	if o.Arrivals == nil {
 		o.Arrivals = func(context.Context, string) (tiers.ArrivalState, error) { return tiers.ArrivalState{}, nil }
 	}
+	o.Families = []string{"others/", "other"}
 	found, err := c.Check(c.t.Context(), o, nil)
 	if err != nil {
 		c.t.Fatal(err)
