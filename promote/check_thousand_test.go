@@ -190,6 +190,8 @@ func (f *field) records() {
 	f.take("link-missing", f.in("link", f.layers[4].Digest))
 	f.take("reference-missing", f.holds(f.layers[5].Digest, f.b.Digest))
 	f.take("self-reference-missing", f.ref(f.a.Digest, ".manifest/dev/"+f.name))
+	f.plant(f.ref(f.layers[4].Digest, ".manifest/dev/"+f.name), "")
+	f.add("manifest-invalid", f.in("manifest", f.layers[4].Digest), fmt.Sprintf(`{"mediaType":%q,"size":%d,"createdAt":"2026-01-01T00:00:00Z","by":"eve"}`, ocispec.MediaTypeImageManifest, f.layers[4].Size))
 	f.change("manifest-record", f.in("manifest", f.b.Digest), map[string]any{"artifactType": "application/x.other"})
 	f.change("tag-record", f.tag("v1"), map[string]any{"size": 1})
 	f.take("tagged-missing", f.in("tagged", f.a.Digest)+"/v2")
@@ -205,6 +207,7 @@ func (f *field) records() {
 	f.take("child-missing", f.in("manifest", f.c.Digest))
 	f.change("link-size", f.in("link", f.layers[6].Digest), map[string]any{"size": 1})
 	f.add("record-invalid", f.tag("y"), "{")
+	f.add("record-invalid", f.in("tagged", f.d.Digest)+"/v3", "{")
 }
 
 func (f *field) leftOvers() {
@@ -218,6 +221,8 @@ func (f *field) leftOvers() {
 	f.change("mark-orphan", f.in("link", f.layers[5].Digest), map[string]any{"pending": []string{fmt.Sprintf("gone-%d.1", f.n)}})
 	f.add("intent-expired", f.store(fmt.Sprintf("intent/blobs/old-%d", f.n)), `{"for":"push","by":"","startedAt":"2026-01-01T00:00:00Z"}`)
 	f.add("record-invalid", f.in("subject", f.index.Digest), "[]")
+	f.add("record-invalid", f.in("orphaned", f.nothing("orphaned")), "{")
+	f.add("record-unknown", f.in("unheard-of", f.nothing("family")), "{}")
 	f.plant(f.holds(f.layers[6].Digest, f.nothing("pushing")), "")
 	f.add("push-interrupted", f.in("pushing", f.nothing("pushing")), "")
 }
@@ -232,6 +237,7 @@ func (f *field) promotions() {
 	f.add("open-orphan", "promotion-open/"+id("o"), "")
 	f.add("waiting-orphan", "promotion-waiting/"+f.name+"@"+id("w"), fmt.Sprintf(`{"from":"dev","to":"stable","reference":"v1","digest":%q,"until":"2036-01-01T00:00:00Z"}`, f.index.Digest))
 	f.add("promotion-stuck", "promotion/"+id("s"), journal(id("s"), promote.Running, nil))
+	f.damaged("artifact-unheld", f.ref(f.index.Digest, ".pin/"+id("s")))
 	f.add("journal-contradiction", "promotion/"+id("j"), journal(id("j"), promote.Errored, nil))
 	f.add("standing-orphan", "standing/stable/"+f.name+"@"+f.index.Digest.String(), `{"promotion":"nobody","allowed":true,"since":"2026-01-01T00:00:00Z"}`)
 	f.add("record-invalid", "promotion/"+id("r"), "{}")
@@ -266,11 +272,13 @@ func (f *field) rises(name string) promote.Promotion {
 // above is what is damaged above dev, of which a gate has few.
 func (f *field) above() {
 	var rose, others []promote.Promotion
-	for i := range 3 {
+	for i := range 5 {
 		tag := fmt.Sprintf("rises-%d", i)
 		image := f.image(tag, tag, nil)
 		f.provenance(image)
 		rose = append(rose, f.promoteOK(request(tag, "stable")))
+	}
+	for i := range 3 {
 		others = append(others, f.rises(fmt.Sprintf("acme/other-%d", i)))
 	}
 	f.tidied()
@@ -286,6 +294,16 @@ func (f *field) above() {
 	f.change("verdict-missing", "promotion/"+rose[1].ID, map[string]any{"verdict": nil})
 	f.take("referrer-missing", stable("referrer", rose[2].Digest)+"/"+rose[2].Summary.String())
 	f.add("record-invalid", "standing/stable/"+repository+"@"+rose[2].Digest.String(), "x")
+
+	f.replace(rose[3], func(doc *promote.Record) {
+		for i, m := range doc.Manifests {
+			if m.Digest == rose[3].Summary {
+				doc.Manifests[i].Digest = rose[4].Summary
+			}
+		}
+	})
+	f.change("summary-unverified", "promotion/"+rose[3].ID, map[string]any{"summary": rose[4].Summary})
+	(&promoted{approvers: &approvers{gate: f.gate}, first: rose[3]}).vouch(rose[3].Summary)
 
 	ref, _ := f.document(others[0])
 	f.remove(ref)
@@ -303,14 +321,35 @@ func (f *field) above() {
 	f.must(err)
 	f.must(release.Bucket.Put(f.Context(), "catalogs/other", strings.NewReader(""), 0))
 	f.damaged("bucket-shared", "catalogs/other")
+
+	f.damaged("usage-drift", "tier/dev/usage/acme/field-0") // by the links of that field that come and go
+	f.plant("tier/former/repo/acme/app", "{}")
+	f.damaged("not-configured", "tier/former/")
+	f.plant("store/former/blob/"+string(rose[0].Digest), "{}")
+	f.damaged("not-configured", "store/former/")
+}
+
+// fillUp plants more until there are most.
+func (f *field) fillUp(wants map[string]int, most int) {
+	all := 0
+	for _, n := range wants {
+		all += n
+	}
+	for ; all < most; all++ {
+		key := "tier/dev/link/acme/more@" + digest.FromString(fmt.Sprint(all)).String()
+		f.plant(key, `{"size":3}`)
+		wants["link-dangling "+key]++
+	}
 }
 
 // A thousand faults of all kinds at once are found, every one and nothing else; before they
 // are planted, nothing is.
 func TestCheckThousand(t *testing.T) {
 	t.Parallel()
-	const fields, most = 23, tiers.MaxFindings // as many faults as are told of one by one
-	g := newGate(t, nil)
+	const fields, most = 20, tiers.MaxFindings // as many faults as are told of one by one
+	g := newGate(t, func(config *tiers.Config) {
+		config.Tiers[0].Limits.Quotas = []tiers.Quota{{Prefix: "acme/field-0", Bytes: 1 << 40}}
+	})
 	all := make([]*field, fields)
 	group := errgroup.Group{}
 	group.SetLimit(8)
@@ -333,6 +372,7 @@ func TestCheckThousand(t *testing.T) {
 			wants[about] += n
 		}
 	}
+	above.fillUp(wants, most)
 	found := g.check(tiers.CheckOptions{ReadData: true})
 	hits, kinds := compare(t, found, wants)
 	if total := sum(found.Found); total != hits || hits != most {
