@@ -2,6 +2,7 @@ package promote
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -21,6 +22,7 @@ const (
 	KindJournalContradiction = "journal-contradiction" // I6: the journal of a promotion contradicts itself
 	KindEventContradiction   = "event-contradiction"   // I6: an event says that a promotion ended otherwise than its journal
 	KindPromotionStuck       = "promotion-stuck"       // I6: a promotion has not ended, and nobody will take it up
+	KindArtifactUnheld       = "artifact-unheld"       // I3: nothing holds the artifact of a promotion that has not ended
 	KindOpenOrphan           = "open-orphan"           // I6: something is to be taken up that does not exist
 	KindWaitingOrphan        = "waiting-orphan"        // I6: something is to be looked at that does not wait
 	KindPromotionKeyOrphan   = "promotion-key-orphan"  // I6: a request leads to a promotion that does not exist
@@ -40,6 +42,7 @@ type checking struct {
 // with themselves and with what they have left behind.
 func (e *Engine) Check(ctx context.Context, o tiers.CheckOptions, progress func(tiers.Checked)) (tiers.Checked, error) {
 	o.Arrivals = e.arrivalState
+	o.Families = slices.Concat(o.Families, []string{prefixPromotion, prefixOpen, prefixKey, prefixWaiting, prefixReplica, prefixStanding, prefixPolicy, prefixTierPolicy})
 	for _, phase := range []struct {
 		name string
 		run  func(*checking, context.Context) error

@@ -59,7 +59,8 @@ func (c *checking) promotion(ctx context.Context, record tiers.Record, id string
 	if err != nil || !ok {
 		return err
 	}
-	records, err := c.Get(ctx, record.Key, prefixOpen+id, waitingPrefix(j.Repository)+id)
+	held := c.engine.held(&opened{journal: j})
+	records, err := c.Get(ctx, append([]string{record.Key, prefixOpen + id, waitingPrefix(j.Repository) + id}, held...)...)
 	if err != nil || records[0].Revision == 0 {
 		return err
 	}
@@ -82,7 +83,33 @@ func (c *checking) promotion(ctx context.Context, record tiers.Record, id string
 			return err
 		}
 	}
+	if err := c.unheld(ctx, j, records[0], records[3:]); err != nil {
+		return err
+	}
 	return c.takenUp(ctx, j, records)
+}
+
+// unheld reports a promotion that has not ended and whose artifact nothing holds.
+func (c *checking) unheld(ctx context.Context, j journal, record tiers.Record, held []tiers.Record) error {
+	if j.State != Pending && j.State != Running {
+		return nil
+	}
+	for _, pin := range held {
+		if pin.Revision != 0 {
+			continue
+		}
+		f := about(j, "I3", KindArtifactUnheld, tiers.Fault)
+		f.Key, f.Tier = pin.Key, j.From
+		f.Message = fmt.Sprintf("nothing holds %s for promotion %s, which is %s: retention may take it before it rises", j.Digest, j.ID, j.State)
+		f.Remedy = "sluice fsck --repair   # holds it"
+		err := c.Found(ctx, f, func(ctx context.Context) error {
+			return c.Mend(ctx, f, tiers.Change{If: []tiers.Condition{tiers.Unchanged(record), tiers.Unchanged(pin)}, Put: []tiers.Put{{Key: pin.Key}}})
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // contradiction says what in a journal cannot be.

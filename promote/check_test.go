@@ -349,6 +349,12 @@ var plantedPromotions = []plantedPromotion{
 		p.must(err)
 		p.plant("store/"+t.Store()+"/ref/"+p.image.Digest.String()+"/.pin/"+p.first.ID, "")
 	}},
+	{name: "an artifact that nothing holds while its promotion waits", finds: list("artifact-unheld"), plant: func(p *promoted) {
+		t, err := p.registry.Tier("dev")
+		p.must(err)
+		p.remove("store/" + t.Store() + "/ref/" + p.waits.Digest.String() + "/.pin/" + p.waits.ID)
+	}},
+	{name: "a record of no family", finds: list("record-unknown"), left: list("record-unknown"), plant: func(p *promoted) { p.plant("promotion-left/x", "") }},
 	{name: "a policy of another document", finds: list("policy-corrupt"), left: list("policy-corrupt"),
 		plant: func(p *promoted) { p.edit("policy/dev-to-stable", map[string]any{"document": "{}"}) }},
 	{name: "a policy of another digest", finds: list("policy-corrupt"), left: list("policy-corrupt"), plant: func(p *promoted) {

@@ -1,6 +1,7 @@
 package promote
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -39,6 +40,7 @@ type place struct {
 type verdictCheck struct {
 	*checking
 	first bool // the documents are looked at themselves, too
+	most  int  // manifests, and promotions, of one window
 
 	mu         sync.Mutex
 	standing   map[place]bool
@@ -52,7 +54,7 @@ type verdictCheck struct {
 // verdicts looks whether everything that can be seen above the tiers that are pushed to was
 // let through.
 func (c *checking) verdicts(ctx context.Context) error {
-	v := &verdictCheck{checking: c, first: true, unclear: map[string]bool{}}
+	v := &verdictCheck{checking: c, first: true, most: cmp.Or(c.engine.checkWindow, checkWindow), unclear: map[string]bool{}}
 	next := cursor{tiers: c.above()}
 	for more := true; more; v.first = false {
 		var err error
@@ -88,9 +90,9 @@ type cursor struct {
 // window lists what is compared next and says whether there is more behind it.
 func (v *verdictCheck) window(ctx context.Context, next *cursor) (more bool, err error) {
 	v.standing, v.promotions = map[place]bool{}, map[string]bool{}
-	for len(next.tiers) > 0 && len(v.standing) < checkWindow {
+	for len(next.tiers) > 0 && len(v.standing) < v.most {
 		t := next.tiers[0]
-		page, after, err := v.Visible(ctx, t, next.manifest, checkWindow-len(v.standing))
+		page, after, err := v.Visible(ctx, t, next.manifest, v.most-len(v.standing))
 		if err != nil {
 			return false, err
 		}
@@ -113,7 +115,7 @@ func (v *verdictCheck) window(ctx context.Context, next *cursor) (more bool, err
 // there are no more behind them.
 func (v *verdictCheck) brought(ctx context.Context, next *cursor) (all bool, err error) {
 	err = v.Walk(ctx, tiers.Query{Prefix: prefixPromotion, After: next.promotion}, func(page []tiers.Record) error {
-		if len(v.promotions) >= checkWindow {
+		if len(v.promotions) >= v.most {
 			return errFull
 		}
 		for _, record := range page {

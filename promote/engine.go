@@ -66,6 +66,8 @@ type Engine struct {
 	cancel context.CancelFunc
 	work   sync.WaitGroup
 
+	checkWindow int // of a test; 0: the constant
+
 	mu      sync.Mutex
 	running map[string]*running // by promotion that is claimed
 	// unchanged are generations in which nothing had changed for a promotion that waits.

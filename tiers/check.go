@@ -31,6 +31,9 @@ type CheckOptions struct {
 	// Arrivals says how an arrival stands. nil: what arrivals may leave behind is not
 	// looked at, for the registry by itself does not know who brings what.
 	Arrivals func(ctx context.Context, id string) (ArrivalState, error) `json:"-"`
+	// Families are what the keys of records begin with that others keep, beside the
+	// registry's own. nil: records of families that nobody knows are not looked for.
+	Families []string `json:"-"`
 	// Phases are gone through behind the registry's own.
 	Phases []CheckPhase `json:"-"`
 }

@@ -65,57 +65,58 @@ func (c *Checking) readData(ctx context.Context, s *checkStore, d digest.Digest,
 }
 
 // hash reads an object and says of what digest its bytes are.
-func (c *Checking) hash(ctx context.Context, s *checkStore, d digest.Digest, b blobRecord) (got digest.Digest, err error) {
-	err = c.patiently(ctx, func() error {
-		h := d.Algorithm().Hash()
-		err := readObject(ctx, s.bucket(), b, h)
-		got = digest.NewDigest(d.Algorithm(), h)
-		return err
-	})
-	if err == nil {
-		c.report.add(func(now *Checked) { now.ReadBytes += b.Size })
+func (c *Checking) hash(ctx context.Context, s *checkStore, d digest.Digest, b blobRecord) (digest.Digest, error) {
+	h := d.Algorithm().Hash()
+	if err := readObject(ctx, s.bucket(), b, h); err != nil {
+		return "", err
 	}
-	return got, err
+	c.report.add(func(now *Checked) { now.ReadBytes += b.Size })
+	return digest.NewDigest(d.Algorithm(), h), nil
 }
 
-// judge says what is wrong with a blob whose bytes could not be read, with err, or are not
-// what they should be, where err is nil. again says that it was moved meanwhile, or turned
+// judge says what is wrong with a blob whose bytes could not be read, with failed, or are not
+// what they should be, where failed is nil. again says that it was moved meanwhile, or turned
 // out right, and is to be read once more, as now says.
-func (c *Checking) judge(ctx context.Context, s *checkStore, d digest.Digest, b blobRecord, err error) (now blobRecord, again bool, _ error) {
+func (c *Checking) judge(ctx context.Context, s *checkStore, d digest.Digest, b blobRecord, failed error) (now blobRecord, again bool, err error) {
 	if ctx.Err() != nil {
 		return now, false, ctx.Err()
 	}
-	record, now, getErr := c.blob(ctx, s, d)
-	if getErr != nil || record.Revision == 0 {
-		return now, false, getErr
+	record, now, err := c.blob(ctx, s, d)
+	if err != nil || record.Revision == 0 {
+		return now, false, err
 	}
 	if now.Key != b.Key || now.Size != b.Size {
 		return now, true, nil
 	}
-	right, statErr := c.checkObject(ctx, s, d)
-	if statErr != nil || !right {
-		return now, false, statErr
+	if right, err := c.checkObject(ctx, s, d); err != nil || !right {
+		return now, false, err
 	}
 	f := Finding{Invariant: "I1", Store: s.id, Key: b.Key, Digest: d}
-	if err == nil { // it is not the way from the store that spoils it, if it comes so twice
+	wrong := failed == nil
+	for {
 		var got digest.Digest
-		if got, err = c.hash(ctx, s, d, now); err == nil && got != d {
+		err := c.patiently(ctx, func() (err error) { got, err = c.hash(ctx, s, d, now); return err })
+		switch {
+		case err != nil:
+			return now, false, c.unreadable(ctx, f, err)
+		case got == d && !wrong:
+			return now, true, nil
+		case got == d:
+			f.Kind, f.Severity = KindObjectUnsteady, Fault
+			f.Message = "the store gave other bytes once, and the right ones when it was asked again"
+			f.Remedy = "look for failing memory, disks or network between this server and the store, and check again"
+			return now, true, c.Found(ctx, f, nil)
+		case wrong: // it is not the way from the store that spoils it, if it comes so twice
 			f.Kind, f.Severity = KindObjectCorrupt, Danger
 			f.Message = fmt.Sprintf("the bytes of the object are %s", got)
-			return now, false, c.foundCorrupt(ctx, s, f, record)
+			return now, false, c.foundCorrupt(ctx, s, f)
 		}
+		wrong = true
 	}
-	if err != nil {
-		return now, false, c.unreadable(ctx, f, err)
-	}
-	f.Kind, f.Severity = KindObjectUnsteady, Fault
-	f.Message = "the store gave other bytes once, and the right ones when it was asked again"
-	f.Remedy = "look for failing memory, disks or network between this server and the store, and check again"
-	return now, true, c.Found(ctx, f, nil)
 }
 
 // foundCorrupt reports corrupt bytes if the record still names them.
-func (c *Checking) foundCorrupt(ctx context.Context, s *checkStore, f Finding, record Record) error {
+func (c *Checking) foundCorrupt(ctx context.Context, s *checkStore, f Finding) error {
 	now, b, err := c.blob(ctx, s, f.Digest)
 	if err != nil || now.Revision == 0 || b.Key != f.Key {
 		return err
@@ -165,6 +166,3 @@ func (c *choice) draw(d digest.Digest) float64 {
 	n ^= n >> 33
 	return float64(n) / math.MaxUint64
 }
-
-// IsWhole says whether the subset is everything.
-func (s Subset) IsWhole() bool { return s == Subset{} }

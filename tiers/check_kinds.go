@@ -17,6 +17,8 @@ const (
 	KindIntentExpired    = "intent-expired"    // I8: an object was announced long ago, and never recorded
 	KindBucketShared     = "bucket-shared"     // I8: another catalog uses the bucket too
 	KindRecordInvalid    = "record-invalid"    // a record cannot be read
+	KindRecordUnknown    = "record-unknown"    // I8: a record is of no family that anything reads
+	KindNotConfigured    = "not-configured"    // the records of a tier or bucket that this configuration does not have were not looked at
 
 	// Manifests, and what shows them.
 

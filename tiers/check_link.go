@@ -12,20 +12,9 @@ import (
 // What they are listed as is compared with the manifests.
 func (c *Checking) checkReferrers(ctx context.Context, t *Tier) error {
 	prefix := "tier/" + t.Name + "/referrer/"
-	err := c.Records(ctx, "referrers", prefix, func(page []Record) error {
+	return c.Records(ctx, "referrers", prefix, func(page []Record) error {
 		return c.groups(ctx, page, func(ctx context.Context, group []Record) error { return c.checkListed(ctx, t, prefix, group) })
 	})
-	if err != nil {
-		return err
-	}
-	about := Finding{Invariant: "I2", Tier: t.Name}
-	for family, prefix := range map[string]string{"repositories": repoPrefix(t.Name), "subjects": "tier/" + t.Name + "/subject/"} {
-		err := c.Records(ctx, family, prefix, func(page []Record) error { return decodes[repositoryRecord](ctx, c, page, about) })
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func (c *Checking) checkListed(ctx context.Context, t *Tier, prefix string, group []Record) error {

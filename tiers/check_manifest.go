@@ -215,7 +215,7 @@ func (c *Checking) content(ctx context.Context, s *checkStore, d digest.Digest, 
 			return nil, false, err
 		}
 		var buf bytes.Buffer
-		err := c.patiently(ctx, func() error { buf.Reset(); return readObject(ctx, s.bucket(), b, &buf) })
+		err := readObject(ctx, s.bucket(), b, &buf)
 		c.report.add(func(now *Checked) { now.ReadBytes += int64(buf.Len()) })
 		if err == nil && d.Algorithm().FromBytes(buf.Bytes()) == d {
 			c.heard()

@@ -77,10 +77,12 @@ func (c *Checking) checkObjects(ctx context.Context, s *checkStore) error {
 // list reads the objects of the window.
 func (w *bucketWindow) list(ctx context.Context) error {
 	w.objects, w.upTo = map[string]*inBucket{}, ""
+	most := min(w.c.registry.window, checkWindow)
+	n := min(most, MaxObjects)
 	for after := w.after; ; {
 		var page []ObjectEntry
 		err := w.c.patiently(ctx, func() (err error) {
-			page, err = w.store.bucket().List(ctx, prefixObjects, after, MaxObjects)
+			page, err = w.store.bucket().List(ctx, prefixObjects, after, n)
 			return err
 		})
 		if err != nil {
@@ -91,10 +93,10 @@ func (w *bucketWindow) list(ctx context.Context) error {
 			after = o.Key
 		}
 		w.c.report.add(func(now *Checked) { now.Objects += int64(len(page)) })
-		if len(page) < MaxObjects {
+		if len(page) < n {
 			return nil
 		}
-		if len(w.objects) >= checkWindow {
+		if len(w.objects) >= most {
 			w.upTo = after
 			return nil
 		}

@@ -256,7 +256,7 @@ var plantedLeftOvers = []planted{
 func TestCheckPlanted(t *testing.T) {
 	t.Parallel()
 	var together []planted
-	for _, p := range slices.Concat(plantedBytes, plantedManifests, plantedLeftOvers) {
+	for _, p := range slices.Concat(plantedBytes, plantedManifests, plantedLeftOvers, plantedFamilies) {
 		if !p.alone && p.edit == nil && !slices.ContainsFunc(plantedBytes, func(b planted) bool { return b.name == p.name }) {
 			together = append(together, p)
 			continue
@@ -310,14 +310,17 @@ func (c *checked) planted(p planted) {
 // word of such a record.
 func TestCheckUnreadable(t *testing.T) {
 	t.Parallel()
-	for _, value := range []string{"", "{", `[1]`, `{"size":"x","for":1,"at":1,"tier":1,"id":1,"manifest":1,"store":1}`} {
+	for _, value := range []string{"", "{", `[1]`, `{"size":"x","for":1,"at":1,"tier":1,"id":1,"manifest":1,"store":1,"cause":1,"renewedAt":1,"startedAt":1}`} {
 		t.Run(value, func(t *testing.T) {
 			t.Parallel()
 			c := newChecked(t, nil)
 			store := "store/" + c.dev.Tier.Store()
 			keys := []string{blobKey(c.dev.Tier, c.layer.Digest), store + "/intent/blobs/x", store + "/condemned/blobs/y", inRepo(c.dev, "manifest", c.node(1).Descriptor.Digest),
 				tagKey(c.dev, "v1"), inRepo(c.dev, "referrer", c.a.root.Digest) + "/" + c.evidence(), inRepo(c.dev, "link", c.sha512),
-				"upload/x", "event/x", "staged/gone.1/x", "pinned/gone.1/x"}
+				"upload/x", "event/x", "staged/gone.1/x", "pinned/gone.1/x", "session-key", "schema", inRepo(c.dev, "orphaned", nobody)}
+			if value != "" { // of a former version
+				keys = append(keys, inRepo(c.dev, "tagged", c.lonely.Digest)+"/lonely", inRepo(c.dev, "pushing", nobody))
+			}
 			if !strings.HasPrefix(value, `{"`) { // any object is one of these
 				keys = append(keys, "tier/dev/repo/acme/app", inRepo(c.dev, "subject", c.a.root.Digest))
 			}

@@ -15,6 +15,12 @@ import (
 // ok is false where it cannot: then that is reported, as about, unless the record was
 // replaced meanwhile.
 func CheckRecord[T any](ctx context.Context, c *Checking, record Record, about Finding, sane func(T) error) (v T, ok bool, err error) {
+	return checkOrMend(ctx, c, record, about, sane, nil)
+}
+
+// checkOrMend is CheckRecord where a record that cannot be read need not stay so: mend, where
+// not nil, is the change that makes good for it.
+func checkOrMend[T any](ctx context.Context, c *Checking, record Record, about Finding, sane func(T) error, mend *Change) (v T, ok bool, err error) {
 	for range checkTries {
 		v, wrong := Decode[T](record)
 		if wrong == nil && sane != nil {
@@ -33,7 +39,12 @@ func CheckRecord[T any](ctx context.Context, c *Checking, record Record, about F
 			if about.Remedy == "" {
 				about.Remedy = "etcdctl get --hex " + record.Key + "   # and restore it from a backup of the catalog, under the key prefix that the configuration sets"
 			}
-			return v, false, c.Found(ctx, about, nil)
+			if mend == nil {
+				return v, false, c.Found(ctx, about, nil)
+			}
+			return v, false, c.Found(ctx, about, func(ctx context.Context) error {
+				return c.Mend(ctx, about, Change{If: []Condition{Unchanged(again[0])}, Put: mend.Put, Delete: mend.Delete})
+			})
 		}
 		record = again[0]
 	}

@@ -74,7 +74,17 @@ func (c *Checking) checkReferenceGroup(ctx context.Context, s *checkStore, prefi
 			if err := c.checkPin(ctx, s, r, record); err != nil {
 				return err
 			}
-		case r.tier != "" && c.registry.find(r.tier) != nil:
+		case r.kind == ".record": // kept for an event: who brought what is known to others
+		case r.tier == "":
+			says := fmt.Sprintf("the record keeps the bytes of %s for a reason that this version does not know: they stay", r.digest)
+			if err := c.unknown(ctx, record, says); err != nil {
+				return err
+			}
+		case c.registry.find(r.tier) == nil:
+			if err := c.notConfigured(ctx, Finding{Tier: r.tier, Key: "tier/" + r.tier + "/"}); err != nil {
+				return err
+			}
+		default:
 			keys = append(keys, record.Key, manifestKey(r.tier, r.repo, r.manifest), pushingKey(r.tier, r.repo, r.manifest))
 		}
 	}
@@ -145,10 +155,13 @@ func (c *Checking) interrupted(ctx context.Context, s *checkStore, r heldBy, ref
 	if err != nil || now[0].Revision != ref.Revision || now[1].Revision != 0 || now[2].Revision != pushing.Revision {
 		return err
 	}
-	begun, err := Decode[struct {
-		StartedAt time.Time `json:"startedAt"`
-	}](pushing)
-	if err == nil && c.registry.Now().Sub(begun.StartedAt) < pushLife {
+	var begun pushingRecord
+	if len(pushing.Value) > 0 {
+		if begun, err = Decode[pushingRecord](pushing); err != nil {
+			return nil // reported where the family is read
+		}
+	}
+	if c.registry.Now().Sub(begun.StartedAt) < pushLife {
 		return nil // it may go on
 	}
 	f := Finding{Invariant: "I8", Kind: KindPushInterrupted, Severity: Info, Store: s.id, Tier: r.tier, Repository: r.repo, Key: pushing.Key, Digest: r.manifest,

@@ -45,6 +45,9 @@ func (c *Checking) foundLost(ctx context.Context, s *checkStore, f Finding, reco
 				return err
 			}
 		}
+		if f.Kind == KindObjectMissing { // nothing is there that would have to go
+			return c.mendLost(ctx, s, f, record)
+		}
 		return c.mendLost(ctx, s, f, record, c.registry.condemn(s.id, b.Key, f.Digest, b.Size, f.Kind))
 	})
 }
@@ -81,16 +84,30 @@ func (c *Checking) mendLost(ctx context.Context, s *checkStore, f Finding, recor
 	if len(documents) > 0 {
 		return fmt.Errorf("%w, and nobody can push what the registry wrote itself: restore the object %s from a backup of the bucket", err, f.Key)
 	}
-	c.mu.Lock()
-	if len(c.lost) < maxTold {
-		c.lost[record.Key] = true
+	if !c.giveUp(record.Key) {
+		return fmt.Errorf("%w, and %d other blobs were given up already: that many are rather a store that is not itself than lost; look at it first, and check again to go on", err, maxLost)
 	}
-	c.mu.Unlock()
 	f.Problem = "its record was taken away, so that the bytes can be pushed again: " + err.Error()
 	if err := c.Mend(ctx, f, Change{If: []Condition{Unchanged(record)}, Delete: []string{record.Key}, Put: also}); err != nil {
 		return err
 	}
 	return errors.New(f.Problem)
+}
+
+// maxLost bounds for how many blobs whose bytes are nowhere one check makes room. Each loses
+// the record of where its bytes were, and a store that shows nothing for a while, or the
+// wrong bucket, must not cost more than somebody can put right by the findings.
+const maxLost = 100
+
+// giveUp notes that a blob is lost, and says whether its record may go.
+func (c *Checking) giveUp(key string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.lost) >= maxLost {
+		return false
+	}
+	c.lost[key] = true
+	return true
 }
 
 // mendSize writes the size that the object has, where it is the record that is wrong: the

@@ -47,7 +47,7 @@ type Checking struct {
 	mu       sync.Mutex // of what follows, and of the stores
 	suspects []suspect
 	arrivals map[string]ArrivalState // by id, as they were when first asked
-	lost     map[string]bool         // blobs whose bytes are nowhere, by the keys of their records
+	lost     map[string]bool         // blobs whose records this check has taken away, by their keys
 	silent   int                     // objects in a row that the store would not show
 
 	staged digest.Digest // the last manifest that an arrival's journal told of, for suspects
@@ -102,7 +102,7 @@ func (r *Registry) Check(ctx context.Context, o CheckOptions, progress func(Chec
 // structure are the phases that read records and manifests. Bytes come first: what is found
 // about them explains what is found about those who need them.
 func (c *Checking) structure() []CheckPhase {
-	phases := []CheckPhase{{"uploads", run((*Checking).checkUploads)}}
+	phases := []CheckPhase{{"families", run((*Checking).checkFamilies)}, {"keys", run((*Checking).checkSingles)}, {"uploads", run((*Checking).checkUploads)}}
 	for _, s := range c.stores {
 		phases = append(phases, CheckPhase{"objects of " + s.names(), func(ctx context.Context, c *Checking) error { return c.checkObjects(ctx, s) }})
 	}
@@ -110,7 +110,7 @@ func (c *Checking) structure() []CheckPhase {
 		for _, family := range []struct {
 			name string
 			run  func(*Checking, context.Context, *Tier) error
-		}{{"manifests", (*Checking).checkManifests}, {"tags", (*Checking).checkTags}, {"referrers", (*Checking).checkReferrers}, {"links", (*Checking).checkLinks}, {"usage", (*Checking).checkUsage}} {
+		}{{"manifests", (*Checking).checkManifests}, {"tags", (*Checking).checkTags}, {"referrers", (*Checking).checkReferrers}, {"repositories", (*Checking).checkRepositories}, {"links", (*Checking).checkLinks}, {"usage", (*Checking).checkUsage}} {
 			phases = append(phases, CheckPhase{family.name + " of " + t.Name, func(ctx context.Context, c *Checking) error { return family.run(c, ctx, t) }})
 		}
 	}

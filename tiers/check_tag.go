@@ -234,8 +234,14 @@ func (c *Checking) checkTagged(ctx context.Context, t *Tier, prefix string, grou
 		}
 		repo, d, name, _ := cutKey(strings.TrimPrefix(tagged.Key, prefix))
 		v, err := Decode[TagRecord](tag)
-		if tag.Revision != 0 && (err != nil || v.Digest == d) {
-			continue // reported with the tags, or right
+		if tag.Revision != 0 && err != nil {
+			continue // reported with the tags
+		}
+		if tag.Revision != 0 && v.Digest == d {
+			if err := c.checkRenewed(ctx, t, repo, tagged); err != nil {
+				return err
+			}
+			continue
 		}
 		says := fmt.Sprintf("%s lists the tag %s, which does not point at it: it cannot be deleted as long as it does", d, name)
 		if err := c.leftOver(ctx, t, repo, tagged, KindTaggedLeftOver, says, []Condition{Unchanged(tag)}); err != nil {

@@ -26,6 +26,9 @@ type checked struct {
 	lonely ocispec.Descriptor // an image in dev alone, as lonely
 	layer  ocispec.Descriptor // its layer
 	sha512 digest.Digest      // a blob in dev
+
+	upload *tiers.Upload // of one test or another
+	b      artifact
 }
 
 func newChecked(t *testing.T, edit func(*tiers.Config)) *checked {
@@ -83,6 +86,7 @@ func (c *checked) check(o tiers.CheckOptions) tiers.Checked {
 	if o.Arrivals == nil {
 		o.Arrivals = func(context.Context, string) (tiers.ArrivalState, error) { return tiers.ArrivalState{}, nil }
 	}
+	o.Families = []string{"others/", "other"}
 	found, err := c.Check(c.t.Context(), o, nil)
 	if err != nil {
 		c.t.Fatal(err)

@@ -18,7 +18,7 @@ type Visible struct {
 func (c *Checking) Visible(ctx context.Context, t *Tier, after string, n int) (all []Visible, next string, err error) {
 	prefix := manifestsPrefix(t.Name)
 	for {
-		q := Query{Prefix: prefix, After: after, Limit: checkPage}
+		q := Query{Prefix: prefix, After: after, Limit: min(checkPage, max(n, 1))}
 		var page []Record
 		err := c.patiently(ctx, func() (err error) {
 			page, err = c.registry.catalog.List(ctx, q)

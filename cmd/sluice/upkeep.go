@@ -102,6 +102,7 @@ func (i *instance) check(ctx context.Context, run runs.Run, progress func(any)) 
 		return nil, err
 	}
 	o := tiers.CheckOptions{ReadData: options.ReadData, Subset: subset, Repair: options.Repair, Actor: run.Actor}
+	runs.AddCheck(&o)
 	found, err := i.engine.Check(ctx, o, func(c tiers.Checked) { progress(checked{c}) })
 	return checked{found}, err
 }

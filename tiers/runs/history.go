@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/oklog/ulid/v2"
+
 	"sluice.dev/sluice/oci"
 	"sluice.dev/sluice/tiers"
 )
@@ -172,7 +174,7 @@ func (r *Runner) headsOf(ctx context.Context, kind Kind, records []tiers.Record)
 			}
 			run, err := tiers.Decode[Run](record)
 			if err != nil {
-				return nil, err
+				run = unreadable(kind, strings.TrimPrefix(record.Key, runPrefix(kind)), err)
 			}
 			now[record.Key] = head{record.Revision, run.head()}
 		}
@@ -181,6 +183,17 @@ func (r *Runner) headsOf(ctx context.Context, kind Kind, records []tiers.Record)
 	r.heads[kind] = now // a map is never changed once it is here
 	r.mu.Unlock()
 	return now, nil
+}
+
+// unreadable stands in lists for a run whose record cannot be read. It keeps no other from
+// being listed or from beginning, the check that tells of it least of all.
+func unreadable(kind Kind, id string, err error) Run {
+	run := Run{ID: id, Kind: kind, State: Interrupted, Error: err.Error()}
+	if began, err := ulid.ParseStrict(id); err == nil {
+		run.StartedAt = ulid.Time(began.Time()).UTC()
+	}
+	run.FinishedAt = &run.StartedAt
+	return run
 }
 
 // prune takes away the oldest runs of a kind beyond those that are kept.

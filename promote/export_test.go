@@ -1,0 +1,5 @@
+package promote
+
+// CompareAtOnce has a check compare so many manifests and promotions with the documents at
+// once.
+func (e *Engine) CompareAtOnce(n int) { e.checkWindow = n }
