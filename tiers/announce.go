@@ -127,18 +127,6 @@ func (r *Registry) Release(ctx context.Context) error {
 	return nil
 }
 
-// Announce makes a key for the bytes of d that nobody has used before and writes the
-// intent that names it and says what it is for.
-func (r *Registry) Announce(ctx context.Context, t *Tier, d digest.Digest, purpose, actor string) (object string, err error) {
-	object = objectKey(d, r.NewID())
-	intent := intentRecord{For: purpose, By: actor, StartedAt: r.Now()}
-	_, err = r.catalog.Commit(ctx, Change{Put: []Put{{Key: intentKey(t.store, object), Value: Encode(intent)}}})
-	if err != nil {
-		return "", fmt.Errorf("announce %s: %w", object, err)
-	}
-	return object, nil
-}
-
 // objectKey is where bytes of a known digest are put.
 func objectKey(d digest.Digest, id string) string {
 	return "blobs/" + d.Algorithm().String() + "/" + d.Encoded() + "/" + id

@@ -6,3 +6,6 @@ func (r *Registry) Kept() int {
 	defer r.pages.mu.Unlock()
 	return r.pages.bytes
 }
+
+// SetLargest sets how many bytes one request to a store may hold.
+func (r *Registry) SetLargest(n int64) { r.largest = n }
