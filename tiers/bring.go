@@ -11,6 +11,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 
 	"sluice.dev/sluice/oci"
 )
@@ -46,7 +47,7 @@ type Bringing struct {
 	From, To *Tier
 	Purpose  string // in the intents of the objects, with Actor
 	Actor    string
-	AtOnce   int // how many are copied at once; 0: one
+	AtOnce   int // how many are copied at once, and of small ones four times as many; 0: one
 	// Fence has to hold whenever something is announced or recorded: whoever has lost the
 	// right to bring something begins no more of it.
 	Fence []Condition
@@ -205,14 +206,29 @@ func (r *Registry) announceAll(ctx context.Context, b Bringing, batch []*coming)
 	return nil
 }
 
+// smallContent is up to how many bytes a content takes a store longer to answer than to copy.
+const smallContent = 1 << 20
+
+// share is how much of what is done at once a content takes up.
+func (c *coming) share() int64 {
+	if c.Size <= smallContent {
+		return 1
+	}
+	return 4
+}
+
 // transferAll brings the bytes, some at once. Once something fails nothing more is begun, and
 // that has no error; what is under way ends by itself, for it may be good.
 func (r *Registry) transferAll(ctx context.Context, b Bringing, batch []*coming) error {
 	var group errgroup.Group
-	group.SetLimit(max(b.AtOnce, 1))
+	turns := semaphore.NewWeighted(4 * int64(max(b.AtOnce, 1)))
 	var failed atomic.Bool
 	for _, c := range batch {
+		if err := turns.Acquire(ctx, c.share()); err != nil {
+			return errors.Join(err, group.Wait())
+		}
 		group.Go(func() error {
+			defer turns.Release(c.share())
 			if failed.Load() {
 				return nil
 			}

@@ -50,7 +50,17 @@ func (a *Arrival) Stage(ctx context.Context, manifests ...Arriving) error {
 }
 
 // ops is how many writes, or conditions, it takes to stage a manifest.
-func (m Arriving) ops() int { return 2*len(m.Manifest.Blobs()) + len(m.Manifest.Children) + 3 }
+func (m Arriving) ops() int { return 2*len(m.Manifest.Blobs()) + len(m.children()) + 3 }
+
+// children are those of the manifest, each once.
+func (m Arriving) children() []ocispec.Descriptor {
+	seen := map[digest.Digest]bool{}
+	return slices.DeleteFunc(slices.Clone(m.Manifest.Children), func(c ocispec.Descriptor) bool {
+		again := seen[c.Digest]
+		seen[c.Digest] = true
+		return again
+	})
+}
 
 // bytes is about how much the records of a manifest hold besides names.
 func (m Arriving) bytes() int {
@@ -83,7 +93,7 @@ type portion struct {
 func (a *Arrival) stageBatch(ctx context.Context, manifests []Arriving) error {
 	portions := make([]portion, len(manifests))
 	for i, m := range manifests {
-		portions[i] = portion{m, m.Manifest.Blobs(), m.Manifest.Children, true}
+		portions[i] = portion{m, m.Manifest.Blobs(), m.children(), true}
 	}
 	s, err := a.staging(ctx, portions...)
 	if err != nil {
@@ -99,7 +109,7 @@ func (a *Arrival) stageWide(ctx context.Context, m Arriving) error {
 	for blobs := range slices.Chunk(m.Manifest.Blobs(), blobsPerStage) {
 		portions = append(portions, portion{Arriving: m, blobs: blobs})
 	}
-	for children := range slices.Chunk(m.Manifest.Children, blobsPerStage) {
+	for children := range slices.Chunk(m.children(), blobsPerStage) {
 		portions = append(portions, portion{Arriving: m, children: children})
 	}
 	portions[len(portions)-1].complete = true
