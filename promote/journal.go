@@ -20,7 +20,7 @@ import (
 // The journal in the catalog.
 //
 //	promotion/<id>         journal: the promotion and who works on it
-//	promotion-open/<id>    it is not terminal, or is and was not tidied up after
+//	promotion-open/<id>    it is not terminal, or is and was not tidied up after; who owns it
 //	promotion-waiting/<repo>@<id>  it waits for approvals: what it has seen
 //	promotion-key/<hash>   the promotion that did, or does, exactly this
 //	replica/<id>           sign of life of a replica; expires
@@ -42,6 +42,8 @@ type journal struct {
 	Code string `json:"code,omitempty"`
 	// WaitLimit is until when it may wait for approvals; zero: not at all.
 	WaitLimit time.Time `json:"waitLimit,omitzero"`
+	// Large says that it takes long: it gets its turn among such.
+	Large bool `json:"large,omitempty"`
 	// Follows says that nobody asked for it: it is the work of a tier that follows.
 	Follows bool `json:"follows,omitempty"`
 }
@@ -150,18 +152,20 @@ func (e *Engine) begin(ctx context.Context, actor string, r Request, p *plan, po
 				}
 			}
 		}
-		if err := e.roomToWait(ctx, actor, r); err != nil { // what is there already needs none
+		// What is there already needs no room.
+		if err := errors.Join(e.turns.room(actor), e.roomToWait(ctx, actor, r)); err != nil {
 			return err
 		}
 		o = e.newJournal(actor, r, p.basis.Root.Digest)
-		if o.Key = key; patience > 0 {
+		o.Key, o.Large = key, p.large(e.shared(r))
+		if patience > 0 {
 			o.WaitLimit = o.CreatedAt.Add(patience)
 		}
 		id, extra := o.ID, extra(o.ID)
 		e.claim(id) // before anybody can see it, recover too
 		err = e.write(ctx, o, tiers.Change{
 			If:  append([]tiers.Condition{tiers.Unchanged(pointer)}, extra.If...),
-			Put: append([]tiers.Put{{Key: prefixOpen + id}, {Key: pointer.Key, Value: []byte(id)}}, extra.Put...),
+			Put: append([]tiers.Put{e.opensFor(id), {Key: pointer.Key, Value: []byte(id)}}, extra.Put...),
 		})
 		created = err == nil
 		if err != nil {
