@@ -9,6 +9,8 @@ GO       ?= go
 FUZZTIME ?= 5s
 # Flags of the benchmark.
 BENCH    ?=
+# Flags of the mutants.
+MUTANTS  ?=
 # VERBOSE=1 prints every line of every test.
 VERBOSE  ?=
 # make test PKGS=./oci/... for a part.
@@ -57,8 +59,8 @@ generate: ## Write the JSON Schema of policies from their types
 
 # Each mutant is compiled and tested, which takes some minutes.
 .PHONY: mutants
-mutants: ## Break the gate check by check and see a test fail for each
-	$(GO) run ./tests/mutants
+mutants: ## Break the registry check by check and see a test fail for each
+	$(GO) run ./tests/mutants $(MUTANTS)
 
 .PHONY: build
 build: ## Build the static binary ./sluice
