@@ -61,7 +61,9 @@ func TestWholeUploadGivenUp(t *testing.T) {
 	w := newWorld(t, nil)
 	data := bytesOf(1, 100)
 	d := digest.FromBytes(data)
-	w.beforeCommit(func(c tiers.Change) bool { return takes(c, "/intent/") && puts(c, "store/"+w.dev.Tier.Store()+"/blob/") },
+	w.beforeCommit(func(c tiers.Change) bool {
+		return takes(c, "/intent/") && puts(c, "store/"+w.dev.Tier.Store()+"/blob/")
+	},
 		func(c tiers.Change) { w.giveUp(w.buckets["dev"], c) })
 	if err := w.upload(w.dev, data, []chunk{{size: 100, final: true}}, d); !errors.Is(err, oci.ErrUploadUnknown) {
 		t.Errorf("%v, want %v", err, oci.ErrUploadUnknown)

@@ -19,6 +19,10 @@ type pinnedRecord struct {
 
 func pinnedPrefix(id string) string { return "pinned/" + id + "/" }
 
+// PinKey is the record that pins a digest in the store of t for id, as Pin does, for who
+// writes it and deletes it together with records of his own.
+func (t *Tier) PinKey(d digest.Digest, id string) string { return pinKey(t.store, d, id) }
+
 // Pin keeps the bytes of digests in the store of t until Unpin of the same id. With
 // present they must be there: the error wraps oci.ErrConflict where some are not any more.
 // Without, they are kept from the moment they come. Nothing is pinned unless fence holds in
@@ -77,7 +81,7 @@ func (r *Registry) Store(ctx context.Context, t *Tier, d digest.Digest, body []b
 			return err
 		}
 		_, err := r.catalog.Commit(ctx, change)
-		return err
+		return s.failed(err)
 	})
 	s.Settle(ctx, err)
 	return s.Key(), err
@@ -88,3 +92,6 @@ func (r *Registry) Store(ctx context.Context, t *Tier, d digest.Digest, body []b
 func (r *Registry) KeepRecord(t *Tier, d digest.Digest, id string) Put {
 	return Put{Key: refPrefix(t.store, d) + ".record/" + id}
 }
+
+// HasBytes asks that the store of t has the bytes of d.
+func (r *Registry) HasBytes(t *Tier, d digest.Digest) Condition { return Present(blobKey(t.store, d)) }

@@ -30,6 +30,11 @@ func (s stagedRecord) all() []stagedRecord {
 	return append([]stagedRecord{{Manifest: s.Manifest, Links: s.Links, Refs: s.Refs}}, s.More...)
 }
 
+// tellsOf says whether the batch wrote anything of a manifest.
+func (s stagedRecord) tellsOf(d digest.Digest) bool {
+	return slices.ContainsFunc(s.all(), func(entry stagedRecord) bool { return entry.Manifest == d })
+}
+
 // Stage stages manifests, hidden, as many in one transaction as fit. What the repository
 // shows already is left as it is.
 func (a *Arrival) Stage(ctx context.Context, manifests ...Arriving) error {

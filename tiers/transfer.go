@@ -102,6 +102,12 @@ func prove(ctx context.Context, bucket Bucket, object string, size int64, d dige
 		}
 		return nil
 	}
+	return reread(ctx, bucket, object, size, d)
+}
+
+// reread checks that the bytes of an object are what they should be, whatever the store
+// says of them.
+func reread(ctx context.Context, bucket Bucket, object string, size int64, d digest.Digest) error {
 	rc, err := bucket.Open(ctx, object, 0, size)
 	if err != nil {
 		return err

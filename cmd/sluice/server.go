@@ -16,6 +16,7 @@ import (
 	"sluice.dev/sluice/promote"
 	"sluice.dev/sluice/server"
 	"sluice.dev/sluice/tiers"
+	"sluice.dev/sluice/tiers/runs"
 	"sluice.dev/sluice/web"
 )
 
@@ -40,15 +41,23 @@ type instance struct {
 	registry *tiers.Registry
 	auth     *server.Auth // nil: everybody may do everything
 	engine   *promote.Engine
+	jobs     func() map[runs.Kind]runs.Job
+	runs     *runs.Runner
 	http     *http.Server
 	failed   chan error // what ended by itself
 	cancel   context.CancelFunc
 	work     sync.WaitGroup
 }
 
+// newInstance is a server that was not started yet.
+func newInstance(cfg *Config, log *slog.Logger) *instance {
+	i := &instance{cfg: cfg, log: log, failed: make(chan error, 4)}
+	i.jobs = i.upkeep
+	return i
+}
+
 // start starts a server and returns when it answers. On an error nothing stays behind.
-func start(ctx context.Context, cfg *Config, log *slog.Logger) (*instance, error) {
-	i := &instance{cfg: cfg, log: log, failed: make(chan error, 3)}
+func start(ctx context.Context, i *instance) (*instance, error) {
 	if err := i.open(ctx); err != nil {
 		return nil, errors.Join(err, i.close())
 	}
@@ -70,8 +79,11 @@ func (i *instance) open(ctx context.Context) (err error) {
 	if i.stores, err = openStores(ctx, i.cfg, i.log); err != nil {
 		return err
 	}
-	i.registry, err = tiers.New(ctx, tiers.Config{Catalog: i.stores.catalog, Tiers: i.stores.tiers(i.cfg), Log: i.log})
+	conf, err := withFailpoints(tiers.Config{Catalog: i.stores.catalog, Tiers: i.stores.tiers(i.cfg), Log: i.log, Collection: i.cfg.GC.collection()})
 	if err != nil {
+		return err
+	}
+	if i.registry, err = tiers.New(ctx, conf); err != nil {
 		return err
 	}
 	keys, err := signers(i.cfg, i.log)
@@ -89,6 +101,10 @@ func (i *instance) open(ctx context.Context) (err error) {
 		return err
 	}
 	if err := i.seed(ctx); err != nil {
+		return err
+	}
+	i.runs, err = runs.New(runs.Config{Registry: i.registry, Jobs: i.jobs(), Log: i.log, Alone: i.cfg.embedsEtcd()})
+	if err != nil {
 		return err
 	}
 	srv, err := i.server(i.registry)
@@ -146,7 +162,7 @@ func (i *instance) seed(ctx context.Context) error {
 
 // server makes the HTTP side.
 func (i *instance) server(registry *tiers.Registry) (*server.Server, error) {
-	conf := server.Config{Registry: registry, Engine: i.engine, Auth: i.auth, Hosts: map[string]string{}, Log: i.log, Ready: i.stores.Ready}
+	conf := server.Config{Registry: registry, Engine: i.engine, Runs: i.runs, Auth: i.auth, Hosts: map[string]string{}, Log: i.log, Ready: i.stores.Ready}
 	for _, t := range i.cfg.Tiers {
 		if t.Host != "" {
 			conf.Hosts[t.Host] = t.Name
@@ -188,8 +204,8 @@ func (i *instance) authConfig() server.AuthConfig {
 	return conf
 }
 
-// run lets the server accept and the engine take up what was cut off. Both outlive the
-// context of the start and end with close.
+// run lets the server accept, the engine take up what was cut off, and the runs begin that are
+// due. All of it outlives the context of the start and ends with close.
 func (i *instance) run(srv *server.Server) {
 	i.http = srv.HTTPServer(i.listener.Addr().String())
 	ctx, cancel := context.WithCancel(context.Background())
@@ -210,6 +226,11 @@ func (i *instance) run(srv *server.Server) {
 	i.work.Go(func() {
 		if err := i.engine.Run(ctx); err != nil && ctx.Err() == nil {
 			i.failed <- fmt.Errorf("promotions: %w", err)
+		}
+	})
+	i.work.Go(func() {
+		if err := i.runs.Run(ctx); err != nil && ctx.Err() == nil {
+			i.failed <- fmt.Errorf("runs: %w", err)
 		}
 	})
 }
@@ -253,7 +274,8 @@ func (i *instance) wait(ctx context.Context) error {
 	}
 }
 
-// close stops accepting, lets requests end, stops the engine and then closes the stores.
+// close stops accepting, lets requests end, stops the engine and the runs, and then closes the
+// stores.
 func (i *instance) close() error {
 	var problems []error
 	if i.http != nil {
@@ -272,6 +294,9 @@ func (i *instance) close() error {
 	}
 	if i.engine != nil {
 		i.engine.Close()
+	}
+	if i.runs != nil {
+		i.runs.Close()
 	}
 	i.work.Wait()
 	if i.registry != nil {
