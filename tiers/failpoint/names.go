@@ -59,6 +59,7 @@ func activities() [][2]string {
 		{"/tiers.(*Registry).Check", "check"},
 		{"/tiers.(*check", "check"},
 		{"/promote.", "promote"},
+		{"/tiers.(*Registry).transferAll", "promote"}, // its goroutines begin there
 		{"/tiers.(*Repository).Delete", "delete"},
 		{"/tiers.(*Repository).PutManifest", "push"},
 		{"/tiers.(*Repository).PushBlob", "push"},
