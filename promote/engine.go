@@ -109,7 +109,9 @@ func New(config Config) (*Engine, error) {
 	}
 	e := &Engine{
 		registry: config.Registry, url: strings.TrimSuffix(config.URL, "/"), log: config.Log, alone: config.Alone,
-		owner: config.Registry.NewID(), policies: cache, verifier: attest.NewVerifier(0), turns: newTurns(config.Slots), largePlans: make(chan struct{}, largePlansOnce), may: config.MayPromote, running: map[string]*running{}, followed: map[string]string{}, quiet: quiet,
+		owner: config.Registry.NewID(), policies: cache, verifier: attest.NewVerifier(0), may: config.MayPromote,
+		turns: newTurns(config.Slots), largePlans: make(chan struct{}, largePlansOnce),
+		running: map[string]*running{}, followed: map[string]string{}, quiet: quiet,
 	}
 	if e.signers, err = loadSigners(config); err != nil {
 		return nil, err

@@ -135,22 +135,8 @@ func (e *Engine) begin(ctx context.Context, actor string, r Request, p *plan, po
 		if err != nil {
 			return err
 		}
-		if pointer.Revision != 0 {
-			former, err := e.open(ctx, string(pointer.Value))
-			if err != nil && !errors.Is(err, oci.ErrPromotionUnknown) {
-				return err
-			}
-			if err == nil && !former.State.Terminal() {
-				o, created = former, false
-				return nil
-			}
-			if err == nil && former.State == Succeeded {
-				done, err := e.stillStands(ctx, former)
-				if err != nil || done {
-					o, created = former, false
-					return err
-				}
-			}
+		if o, err = e.former(ctx, pointer); o != nil || err != nil {
+			return err
 		}
 		// What is there already needs no room.
 		if err := errors.Join(e.turns.room(actor), e.roomToWait(ctx, actor, r)); err != nil {
@@ -174,6 +160,28 @@ func (e *Engine) begin(ctx context.Context, actor string, r Request, p *plan, po
 		return e.unheld(o, err)
 	})
 	return o, created, err
+}
+
+// former is the promotion that does, or did, the very same as what is asked for now. nil
+// where there is none, and where it came to nothing or its tags were moved since.
+func (e *Engine) former(ctx context.Context, pointer tiers.Record) (*opened, error) {
+	if pointer.Revision == 0 {
+		return nil, nil
+	}
+	former, err := e.open(ctx, string(pointer.Value))
+	if errors.Is(err, oci.ErrPromotionUnknown) {
+		return nil, nil
+	}
+	if err != nil || !former.State.Terminal() {
+		return former, err
+	}
+	if former.State != Succeeded {
+		return nil, nil
+	}
+	if stands, err := e.stillStands(ctx, former); err != nil || !stands {
+		return nil, err
+	}
+	return former, nil
 }
 
 // newJournal makes the journal of a promotion that nobody has asked for before.

@@ -41,37 +41,6 @@ type move struct {
 	seen seen // before the plan was made
 }
 
-// Record is the document that the event of a promotion points to: all that it takes to
-// make its changes again in an empty catalog.
-type Record struct {
-	Promotion string           `json:"promotion"`
-	Contents  []RecordContent  `json:"contents"`
-	Manifests []RecordManifest `json:"manifests"`
-	Tags      []RecordTag      `json:"tags"`
-}
-
-// RecordContent says where the bytes of a digest lie in the store of the tier above.
-type RecordContent struct {
-	Digest digest.Digest `json:"digest"`
-	Key    string        `json:"key"`
-	Size   int64         `json:"size"`
-}
-
-// RecordManifest is a manifest that became visible.
-type RecordManifest struct {
-	Digest       digest.Digest `json:"digest"`
-	MediaType    string        `json:"mediaType"`
-	ArtifactType string        `json:"artifactType,omitempty"`
-	Size         int64         `json:"size"`
-	Subject      digest.Digest `json:"subject,omitempty"`
-}
-
-// RecordTag is a tag that was set.
-type RecordTag struct {
-	Tag    string        `json:"tag"`
-	Digest digest.Digest `json:"digest"`
-}
-
 // bring copies what is missing above, hidden, and the summary with it.
 func (m *move) bring(ctx context.Context) error {
 	if err := m.cosignTags(ctx); err != nil {
@@ -161,12 +130,6 @@ func (m *move) fresh(ctx context.Context) ([]node, error) {
 		}
 	}
 	return fresh, nil
-}
-
-func (m *move) count(n node, manifest *oci.Manifest) {
-	m.o.Moved.Manifests++
-	m.record.Manifests = append(m.record.Manifests, RecordManifest{Digest: n.desc.Digest, MediaType: n.desc.MediaType,
-		ArtifactType: manifest.ArtifactType, Size: n.desc.Size, Subject: n.subject})
 }
 
 // copy brings the contents, some at once.
@@ -348,17 +311,4 @@ func (m *move) setTag(ctx context.Context, change *tiers.Change, tag string, des
 		m.record.Tags = append(m.record.Tags, RecordTag{Tag: tag, Digest: desc.Digest})
 	}
 	return previous, err
-}
-
-// keepRecord stores the record of all that moved and makes the write that keeps it.
-func (m *move) keepRecord(ctx context.Context) (tiers.Put, error) {
-	r, t := m.engine.registry, m.target.Tier
-	body := tiers.Encode(m.record)
-	m.digest = digest.FromBytes(body)
-	if err := r.Pin(ctx, t, []digest.Digest{m.digest}, m.arrival.ID, false, m.fence); err != nil {
-		return tiers.Put{}, err
-	}
-	key, err := r.Store(ctx, t, m.digest, body, m.fence)
-	m.object = key
-	return r.KeepRecord(t, m.digest, m.o.ID), err
 }
