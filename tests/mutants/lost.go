@@ -48,11 +48,11 @@ func manifests() []mutant {
 // deletions is what must not go.
 func deletions() []mutant {
 	return []mutant{
-		{"delete.go", "a child of an index stays", "change := Change{If: []Condition{Unchanged(record), None(parents)},", "change := Change{If: []Condition{Unchanged(record)},", "^TestPushAndDeleteInterleaved$"},
-		{"delete.go", "a manifest that was tagged meanwhile", "change := Change{If: []Condition{Unchanged(record), None(parents)},", "change := Change{If: []Condition{None(parents)},", "^TestPushAndDeleteInterleaved$|^TestDeleteRaces$"},
+		{"delete.go", "a child of an index stays", "append(append(change.If, Unchanged(record), None(parents)), attached...)", "append(append(change.If, Unchanged(record)), attached...)", "^TestPushAndDeleteInterleaved$"},
+		{"delete.go", "a manifest that was tagged meanwhile", "append(append(change.If, Unchanged(record), None(parents)), attached...)", "append(append(change.If, None(parents)), attached...)", "^TestPushAndDeleteInterleaved$|^TestDeleteRaces$"},
 		{"delete.go", "a tag that moved on", "\t\tchange.If = append(change.If, Unchanged(record), Present(prefix+tags[i]))\n", "", "^TestPushAndDeleteInterleaved$|^TestDeleteSparesMovedTags$"},
-		{"delete.go", "references of a manifest that exists", "\t\t\tIf:     []Condition{Absent(manifest)},\n", "", "^TestDeleteRules$"},
-		{"delete.go", "a push that writes its references", "Delete: []string{record.Key, pushingKey(r.Tier.Name, r.Name, d)},\n\t\t})", "Delete: []string{record.Key},\n\t\t})", "^TestPushNoticesLostReferences$"},
+		{"delete.go", "references of a manifest that exists", "change := Change{If: []Condition{Absent(manifest)}, Delete:", "change := Change{Delete:", "^TestDeleteRules$"},
+		{"delete.go", "a push that writes its references", "Delete: []string{record.Key, pushing}}", "Delete: []string{record.Key}}", "^TestPushNoticesLostReferences$"},
 		{"blob.go", "a blob that a manifest needs", "If:     []Condition{Present(linkKey(r.Tier.Name, r.Name, d)), None(refs)},", "If:     []Condition{Present(linkKey(r.Tier.Name, r.Name, d))},", "^TestPushAndDeleteInterleaved$"},
 		{"blob.go", "a blob that is mounted is the source's", "If: []Condition{unchanged, Present(linkKey(from.Tier.Name, from.Name, d))},", "If: []Condition{unchanged},", "^TestMountInterleaved$"},
 		{"blob.go", "a blob that is mounted is there", "If: []Condition{unchanged, Present(linkKey(from.Tier.Name, from.Name, d))},", "If: append([]Condition{unchanged}[:0], Present(linkKey(from.Tier.Name, from.Name, d))),", "^TestMountInterleaved$"},
@@ -101,9 +101,9 @@ func answers() []mutant {
 	return []mutant{
 		{"copy.go", "a copy without an ETag", "\tif etag == \"\" {", "\tif etag == \"-\" {", "^TestCopyUnproved$"},
 		{"copy.go", "a failed copy leaves no parts", "\t\t\ts.drop(ctx, key, id)\n\t\t\treturn s.failed(", "\t\t\treturn s.failed(", "^TestCopyUnproved$"},
-		{"send.go", "a put without an ETag", "\tif a.err == nil && a.etag == \"\" {", "\tif a.err == nil && a.etag == \"-\" {", "^TestPutUnproved$|^TestStore$"},
+		{"proof.go", "a put without an ETag", "\tcase r.etag == \"\":", "\tcase r.etag == \"-\":", "^TestPutUnproved$|^TestStore$"},
 		{"multipart.go", "a completed object that is not there", "case statErr != nil && errors.Is(statErr, oci.ErrObjectUnknown):\n", "case statErr != nil && errors.Is(statErr, oci.ErrObjectUnknown):\n\t\treturn nil\n\tcase false:\n", "^TestCompleteUnproved$"},
-		{"multipart.go", "a completed object of another size", "\tcase stat.Size != size:\n", "\tcase stat.Size < 0:\n", "^TestCompleteUnproved$"},
+		{"multipart.go", "a completed object of another size", "\tcase found.Size != size:\n", "\tcase found.Size < 0:\n", "^TestCompleteUnproved$"},
 		{"objects.go", "a checksum of checksums", "if info.ChecksumMode != minio.ChecksumFullObjectMode.String() {", "if info.ChecksumMode == \"-\" {", "^TestChecksum$"},
 		{"objects.go", "another range than was asked for", "if want < 0 || (!whole && !strings.HasPrefix(header.Get(\"Content-Range\"), begin)) {", "if want < 0 || (!whole && begin == \"\") {", "^TestWrongRange$"},
 	}
