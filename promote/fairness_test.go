@@ -158,7 +158,7 @@ func TestTurnsOfRequesters(t *testing.T) {
 	}
 	// Four have places, v4 comes next and then the one; two that begin at once may be seen in
 	// either order.
-	if len(order) != 10 || strings.Index(strings.Join(order[:7], " ")+" ", "v9 ") < 0 {
+	if len(order) != 10 || !slices.Contains(order[:7], "v9") {
 		t.Errorf("begun in the order %v, want v9 after one of those that waited", order)
 	}
 	g.noTraces()

@@ -332,7 +332,7 @@ func (f *fleet) policies() {
 		if err := json.Unmarshal(found, &info); err != nil {
 			f.Fatal(err)
 		}
-		changed := strings.Replace(info.Document, `"repositories":[`, fmt.Sprintf(`"repositories":["none-%d/**",`, i), 1)
+		changed := strings.Replace(info.Document, `"repositories": [`, fmt.Sprintf(`"repositories": ["none-%d/**",`, i), 1)
 		if changed == info.Document {
 			f.Fatalf("there are no repositories in %s", info.Document)
 		}

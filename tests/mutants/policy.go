@@ -7,7 +7,7 @@ func signatures() []mutant {
 		{"distinct.go", "principals are distinct", "keys[s.Principal] = append(keys[s.Principal], s.KeyID)", "keys[s.Authority] = append(keys[s.Authority], s.KeyID)", ""},
 		{"evaluate.go", "the threshold", "distinct(f.signers()) >= max(r.From.Threshold, 1)", "distinct(f.signers()) >= 1", ""},
 		{"evaluate.go", "only those who are asked", "if slices.Contains(r.From.Authorities, s.Authority) {", "if s.Authority != \"\" {", ""},
-		{"subjects.go", "the predicate type", "if slices.Contains(t.PredicateTypes, e.PredicateType) {", "if e.PredicateType != \"\" {", ""},
+		{"subjects.go", "the predicate type", "if slices.Contains(t.PredicateTypes, e.PredicateType) {", "if e.PredicateType != \"\" || slices.Contains(t.PredicateTypes, e.PredicateType) {", ""},
 		{"subjects.go", "the subject of evidence", "return t.sorted.by[subject]", "return t.sorted.all", ""},
 		{"evaluate.go", "each platform", "out.Allowed = out.Allowed && found.satisfied(t.rule)", "out.Allowed = found.satisfied(t.rule)", ""},
 		{"evaluate.go", "an index without platforms", "if len(targets) == 0 {", "if false {", ""},
