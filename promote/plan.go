@@ -144,8 +144,12 @@ type planner struct {
 }
 
 func (e *Engine) planner(source *reader, basis tiers.Basis, pol *policy.Policy) *planner {
-	return &planner{engine: e, source: source, policy: pol, plan: &plan{basis: basis, source: source, at: e.registry.Now(), signed: map[digest.Digest]bool{}}, seen: map[digest.Digest]int{},
-		verified: signedLayers{}, signed: signedLayers{}, rises: map[digest.Digest]bool{}, sized: map[digest.Digest]bool{}, json: map[digest.Digest]bool{}, relied: map[string]bool{}}
+	return &planner{
+		engine: e, source: source, policy: pol,
+		plan: &plan{basis: basis, source: source, at: e.registry.Now(), signed: map[digest.Digest]bool{}},
+		seen: map[digest.Digest]int{}, rises: map[digest.Digest]bool{}, sized: map[digest.Digest]bool{}, json: map[digest.Digest]bool{},
+		verified: signedLayers{}, signed: signedLayers{}, relied: map[string]bool{},
+	}
 }
 
 // planFor makes the plan for what the request names now.
