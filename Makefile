@@ -9,6 +9,8 @@ GO       ?= go
 FUZZTIME ?= 5s
 # Flags of the benchmark.
 BENCH    ?=
+# Flags of the mutants.
+MUTANTS  ?=
 # Of the fault tests: the seed (by the clock where empty), for how long, a file that adds
 # up the figures of all runs, and further flags.
 SEED     ?=
@@ -63,8 +65,8 @@ generate: ## Write the JSON Schema of policies from their types
 
 # Each mutant is compiled and tested, which takes some minutes.
 .PHONY: mutants
-mutants: ## Break the gate check by check and see a test fail for each
-	$(GO) run ./tests/mutants
+mutants: ## Break the registry check by check and see a test fail for each
+	$(GO) run ./tests/mutants $(MUTANTS)
 
 # make faults SEED=7 DURATION=10m TALLY=faults.json; go run ./tests/faults -h lists all.
 .PHONY: faults

@@ -4,8 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
+	"slices"
 
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"sluice.dev/sluice/oci"
@@ -17,6 +18,25 @@ import (
 // pusher may write, so it never rises.
 var cosignSuffixes = [...]string{".sig", ".att", ".sbom"}
 
+// allReferrers is referrers of many nodes, of which is found out ahead what hangs on them.
+func (p *planner) allReferrers(ctx context.Context, subjects []ocispec.Descriptor, level int) error {
+	for chunk := range slices.Chunk(subjects, aheadChunk) {
+		digests := make([]digest.Digest, len(chunk))
+		for i, s := range chunk {
+			digests[i] = s.Digest
+		}
+		if err := p.source.look(ctx, digests); err != nil {
+			return err
+		}
+		for _, s := range chunk {
+			if err := p.referrers(ctx, s, level); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // referrers adds what is attached to a node and may rise, and what is attached to that.
 func (p *planner) referrers(ctx context.Context, subject ocispec.Descriptor, level int) error {
 	for last := ""; ; {
@@ -24,8 +44,8 @@ func (p *planner) referrers(ctx context.Context, subject ocispec.Descriptor, lev
 		if err != nil {
 			return err
 		}
-		for _, desc := range page {
-			if err := p.attached(ctx, subject, desc, "", level); err != nil {
+		for chunk := range slices.Chunk(page, aheadChunk) {
+			if err := p.attachedTo(ctx, subject, chunk, level); err != nil {
 				return err
 			}
 		}
@@ -39,38 +59,60 @@ func (p *planner) referrers(ctx context.Context, subject ocispec.Descriptor, lev
 		return err
 	}
 	for _, t := range found {
-		if err := p.attached(ctx, subject, t.desc, t.tag, level); err != nil {
+		if rises, err := p.attached(ctx, subject, t.desc, t.tag, level); err != nil {
 			return err
+		} else if rises {
+			if err := p.referrers(ctx, t.desc, level+1); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-// attached adds one referrer, or says why it stays behind.
-func (p *planner) attached(ctx context.Context, subject, desc ocispec.Descriptor, tag string, level int) error {
+// attachedTo adds some referrers of a node, and then what is attached to them.
+func (p *planner) attachedTo(ctx context.Context, subject ocispec.Descriptor, descs []ocispec.Descriptor, level int) error {
+	if level <= maxReferrerDepth {
+		unread := slices.DeleteFunc(p.unseen(descs), func(d ocispec.Descriptor) bool { return oci.IsIndex(d.MediaType) })
+		if err := p.source.ahead(ctx, unread); err != nil {
+			return err
+		}
+	}
+	var risen []ocispec.Descriptor
+	for _, desc := range descs {
+		if rises, err := p.attached(ctx, subject, desc, "", level); err != nil {
+			return err
+		} else if rises {
+			risen = append(risen, desc)
+		}
+	}
+	return p.allReferrers(ctx, risen, level+1)
+}
+
+// attached adds one referrer, or says why it stays behind. What rises for the first time
+// may have referrers of its own.
+func (p *planner) attached(ctx context.Context, subject, desc ocispec.Descriptor, tag string, level int) (rises bool, err error) {
 	if _, ok := p.seen[desc.Digest]; ok {
 		if p.rises[desc.Digest] {
 			p.tag(subject, desc, tag)
 		}
-		return nil
+		return false, nil
 	}
 	reason, m, err := p.refuses(ctx, desc, level)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if reason != "" {
 		p.seen[desc.Digest] = 0
 		p.stays(subject, desc, reason)
-		return nil
+		return false, nil
 	}
-	p.add(desc, m, 0)
 	p.rises[desc.Digest] = true
 	if p.signed.wholly(desc.Digest, m) {
 		p.plan.signed[desc.Digest] = true
 	}
 	p.tag(subject, desc, tag)
-	desc.MediaType = m.MediaType
-	return p.referrers(ctx, desc, level+1)
+	return true, p.add(ctx, desc, m, 0)
 }
 
 // refuses says why a referrer stays behind; empty where it rises.
@@ -94,6 +136,9 @@ func (p *planner) refuses(ctx context.Context, desc ocispec.Descriptor, level in
 		return "", nil, err
 	} else if runs {
 		return "a runnable image does not rise as a referrer: it has an image configuration and a layer that is no attestation in JSON", nil, nil
+	}
+	if p.plan.references+references(m) > maxReferences {
+		return fmt.Sprintf("more than %d references to blobs and manifests", maxReferences), nil, nil
 	}
 	listing := len(m.ArtifactType) + len(tiers.Encode(m.Annotations))
 	switch {
@@ -132,10 +177,4 @@ func (p *planner) stays(subject, desc ocispec.Descriptor, reason string) {
 	p.plan.left = append(p.plan.left, Left{Digest: desc.Digest, Subject: subject.Digest, ArtifactType: shortened(desc.ArtifactType), Reason: shortened(reason)})
 }
 
-func shortened(s string) string {
-	const most = 300
-	if len(s) <= most {
-		return s
-	}
-	return strings.ToValidUTF8(s[:most], "") + "…"
-}
+func shortened(s string) string { return cut(s, 300) }

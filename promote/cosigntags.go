@@ -87,5 +87,5 @@ func (p *plan) untagged() {
 	for _, t := range p.tags {
 		tagged[t.desc.Digest] = true
 	}
-	p.nodes = slices.DeleteFunc(p.nodes, func(n node) bool { return n.manifest.Subject == nil && !tagged[n.desc.Digest] })
+	p.nodes = slices.DeleteFunc(p.nodes, func(n node) bool { return n.subject == "" && !tagged[n.desc.Digest] })
 }

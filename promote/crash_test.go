@@ -67,7 +67,7 @@ func TestFaultAtEachWrite(t *testing.T) {
 			for g.faultAt(n, c.fault) {
 				n += c.step
 			}
-			if n < 30 || t.Failed() {
+			if n < 20 || t.Failed() {
 				t.Errorf("%d writes were tried", n)
 			}
 		})

@@ -44,7 +44,8 @@ type Config struct {
 	// MayPromote says whether somebody may still have an artifact rise. It is asked when what
 	// has waited is taken up: rights end meanwhile. nil: everybody may.
 	MayPromote func(user, from, to, repository string) bool
-	// Slots is how many promotions are carried out at once; further ones wait. 0: 4.
+	// Slots is how many promotions are carried out at once, at least 2; further ones wait.
+	// Large ones get half of them. 0: 4.
 	Slots int
 }
 
@@ -58,8 +59,10 @@ type Engine struct {
 	owner    string // this replica, in journals
 	policies *lru.Cache[digest.Digest, *policy.Policy]
 	verifier *attest.Verifier
-	slots    chan struct{}
-	may      func(user, from, to, repository string) bool
+	turns    *turns
+	// largePlans are turns of plans that are large, while they are made.
+	largePlans chan struct{}
+	may        func(user, from, to, repository string) bool
 
 	// Work goes on when the request that asked for it ends, until Close.
 	ctx    context.Context
@@ -108,7 +111,9 @@ func New(config Config) (*Engine, error) {
 	}
 	e := &Engine{
 		registry: config.Registry, url: strings.TrimSuffix(config.URL, "/"), log: config.Log, alone: config.Alone,
-		owner: config.Registry.NewID(), policies: cache, verifier: attest.NewVerifier(0), slots: make(chan struct{}, config.Slots), may: config.MayPromote, running: map[string]*running{}, followed: map[string]string{}, quiet: quiet,
+		owner: config.Registry.NewID(), policies: cache, verifier: attest.NewVerifier(0), may: config.MayPromote,
+		turns: newTurns(config.Slots), largePlans: make(chan struct{}, largePlansOnce),
+		running: map[string]*running{}, followed: map[string]string{}, quiet: quiet,
 	}
 	if e.signers, err = loadSigners(config); err != nil {
 		return nil, err

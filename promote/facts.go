@@ -3,6 +3,7 @@ package promote
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -78,6 +79,7 @@ type walk struct {
 	looked    map[digest.Digest]bool
 	platforms []policy.Platform
 	unsigned  []attest.Evidence
+	content   int64 // bytes of them
 }
 
 func (w *walk) index(ctx context.Context, desc ocispec.Descriptor, level int) error {
@@ -91,28 +93,40 @@ func (w *walk) index(ctx context.Context, desc ocispec.Descriptor, level int) er
 	if err != nil {
 		return err
 	}
-	for _, child := range m.Children {
-		// An index may name one manifest a thousand times, and so may the indexes in it.
-		if w.looked[child.Digest] {
-			continue
-		}
-		w.looked[child.Digest] = true
-		if oci.IsIndex(child.MediaType) {
-			if err := w.index(ctx, child, level+1); err != nil {
+	for chunk := range slices.Chunk(m.Children, aheadChunk) {
+		if r, ok := w.src.(*reader); ok {
+			if err := r.ahead(ctx, chunk); err != nil {
 				return err
 			}
-			continue
 		}
-		found, only, err := attest.FindUnsigned(ctx, w.src, child, attest.Limits{})
-		if err != nil {
-			return err
+		for _, child := range chunk {
+			if err := w.child(ctx, child, level); err != nil {
+				return err
+			}
 		}
-		for _, attachment := range found {
-			w.unsigned = append(w.unsigned, attest.Verify(attachment, child.Digest, nil, w.now))
-		}
-		if !only {
-			w.platforms = append(w.platforms, policy.Platform{Digest: child.Digest, Name: platformName(child)})
-		}
+	}
+	return nil
+}
+
+func (w *walk) child(ctx context.Context, child ocispec.Descriptor, level int) error {
+	// An index may name one manifest a thousand times, and so may the indexes in it.
+	if w.looked[child.Digest] {
+		return nil
+	}
+	w.looked[child.Digest] = true
+	if oci.IsIndex(child.MediaType) {
+		return w.index(ctx, child, level+1)
+	}
+	found, only, err := attest.FindUnsigned(ctx, w.src, child, attest.Limits{MaxTotalBytes: min(attest.DefaultLimits().MaxTotalBytes, max(maxEvidence-w.content, 1))})
+	if err != nil {
+		return err
+	}
+	for _, attachment := range found {
+		w.content += int64(len(attachment.Content))
+		w.unsigned = append(w.unsigned, attest.Verify(attachment, child.Digest, nil, w.now))
+	}
+	if !only {
+		w.platforms = append(w.platforms, policy.Platform{Digest: child.Digest, Name: platformName(child)})
 	}
 	return nil
 }

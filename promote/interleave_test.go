@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"sluice.dev/sluice/oci"
@@ -79,6 +81,23 @@ func TestInterleaved(t *testing.T) {
 				document := bytes.ReplaceAll(w.policyDocument("dev-to-stable", "dev", "stable", ""), []byte(provenanceType), []byte(testType))
 				_, err := w.engine.SetPolicy(w.Context(), "admin", "dev-to-stable", document, "")
 				w.must(err)
+			},
+			state: promote.Failed,
+			check: func(w world, p promote.Promotion) { w.decidedBy(p) },
+		},
+		"the key is no longer trusted": {
+			between: func(w world) {
+				trusting := *w.gate
+				_, trusting.ciPEM = newKey(w.T)
+				trusting.setPolicy("dev-to-stable", "dev", "stable", "")
+			},
+			state: promote.Failed,
+			check: func(w world, p promote.Promotion) { w.decidedBy(p) },
+		},
+		"the policy begins a freeze": {
+			between: func(w world) {
+				w.setPolicy("dev-to-stable", "dev", "stable", fmt.Sprintf("  freeze:\n    - {name: now, from: %q, until: %q}",
+					time.Now().Add(-time.Hour).UTC().Format(time.RFC3339), time.Now().Add(time.Hour).UTC().Format(time.RFC3339)))
 			},
 			state: promote.Failed,
 			check: func(w world, p promote.Promotion) { w.decidedBy(p) },
@@ -284,4 +303,25 @@ func TestTagMovedBeforeWork(t *testing.T) {
 	g.absent("stable", image.Digest, "1.0")
 	g.ended(p)
 	g.promoteOK(request("1.0", "stable"))
+}
+
+// A referrer that is deleted while the rest is copied, and is too large to be held in memory
+// for so long, stays behind.
+func TestReferrerDeletedDuringCopy(t *testing.T) {
+	g := newGate(t, nil)
+	hooked, h := g.process(true)
+	image := g.image("1.0", "one", nil)
+	g.provenance(image)
+	sbom := g.manifest("", ocispec.MediaTypeImageManifest, ocispec.Manifest{Versioned: specs.Versioned{SchemaVersion: 2},
+		MediaType: ocispec.MediaTypeImageManifest, ArtifactType: sbomType, Config: g.blob([]byte("{}"), ocispec.MediaTypeEmptyJSON),
+		Layers: []ocispec.Descriptor{g.blob([]byte("x"), sbomType)}, Subject: &image, Annotations: map[string]string{"a": strings.Repeat("x", 700<<10)}})
+	h.before("pinned/", func() { g.must(g.repo("dev").DeleteManifest(t.Context(), sbom.Digest)) })
+	p, _, err := hooked.engine.Promote(t.Context(), "manager", request("1.0", "stable"))
+	if err != nil || p.State != promote.Succeeded {
+		t.Fatalf("got %s, %v: %s", p.State, err, p.Error)
+	}
+	g.rose(false, sbom)
+	g.complete("stable", "1.0", image.Digest)
+	g.ended(p)
+	g.noTraces()
 }

@@ -20,7 +20,7 @@ import (
 // The journal in the catalog.
 //
 //	promotion/<id>         journal: the promotion and who works on it
-//	promotion-open/<id>    it is not terminal, or is and was not tidied up after
+//	promotion-open/<id>    it is not terminal, or is and was not tidied up after; who owns it
 //	promotion-waiting/<repo>@<id>  it waits for approvals: what it has seen
 //	promotion-key/<hash>   the promotion that did, or does, exactly this
 //	replica/<id>           sign of life of a replica; expires
@@ -42,6 +42,8 @@ type journal struct {
 	Code string `json:"code,omitempty"`
 	// WaitLimit is until when it may wait for approvals; zero: not at all.
 	WaitLimit time.Time `json:"waitLimit,omitzero"`
+	// Large says that it takes long: it gets its turn among such.
+	Large bool `json:"large,omitempty"`
 	// Follows says that nobody asked for it: it is the work of a tier that follows.
 	Follows bool `json:"follows,omitempty"`
 }
@@ -133,35 +135,23 @@ func (e *Engine) begin(ctx context.Context, actor string, r Request, p *plan, po
 		if err != nil {
 			return err
 		}
-		if pointer.Revision != 0 {
-			former, err := e.open(ctx, string(pointer.Value))
-			if err != nil && !errors.Is(err, oci.ErrPromotionUnknown) {
-				return err
-			}
-			if err == nil && !former.State.Terminal() {
-				o, created = former, false
-				return nil
-			}
-			if err == nil && former.State == Succeeded {
-				done, err := e.stillStands(ctx, former)
-				if err != nil || done {
-					o, created = former, false
-					return err
-				}
-			}
+		if o, err = e.former(ctx, pointer); o != nil || err != nil {
+			return err
 		}
-		if err := e.roomToWait(ctx, actor, r); err != nil { // what is there already needs none
+		// What is there already needs no room.
+		if err := errors.Join(e.turns.room(actor), e.roomToWait(ctx, actor, r)); err != nil {
 			return err
 		}
 		o = e.newJournal(actor, r, p.basis.Root.Digest)
-		if o.Key = key; patience > 0 {
+		o.Key, o.Large = key, p.large(e.shared(r))
+		if patience > 0 {
 			o.WaitLimit = o.CreatedAt.Add(patience)
 		}
 		id, extra := o.ID, e.hold(o, extra(o.ID))
 		e.claim(id) // before anybody can see it, recover too
 		err = e.write(ctx, o, tiers.Change{
 			If:  append([]tiers.Condition{tiers.Unchanged(pointer)}, extra.If...),
-			Put: append([]tiers.Put{{Key: prefixOpen + id}, {Key: pointer.Key, Value: []byte(id)}}, extra.Put...),
+			Put: append([]tiers.Put{e.opensFor(id), {Key: pointer.Key, Value: []byte(id)}}, extra.Put...),
 		})
 		created = err == nil
 		if err != nil {
@@ -170,6 +160,28 @@ func (e *Engine) begin(ctx context.Context, actor string, r Request, p *plan, po
 		return e.unheld(o, err)
 	})
 	return o, created, err
+}
+
+// former is the promotion that does, or did, the very same as what is asked for now. nil
+// where there is none, and where it came to nothing or its tags were moved since.
+func (e *Engine) former(ctx context.Context, pointer tiers.Record) (*opened, error) {
+	if pointer.Revision == 0 {
+		return nil, nil
+	}
+	former, err := e.open(ctx, string(pointer.Value))
+	if errors.Is(err, oci.ErrPromotionUnknown) {
+		return nil, nil
+	}
+	if err != nil || !former.State.Terminal() {
+		return former, err
+	}
+	if former.State != Succeeded {
+		return nil, nil
+	}
+	if stands, err := e.stillStands(ctx, former); err != nil || !stands {
+		return nil, err
+	}
+	return former, nil
 }
 
 // newJournal makes the journal of a promotion that nobody has asked for before.

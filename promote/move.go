@@ -6,14 +6,13 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"golang.org/x/sync/errgroup"
 
 	"sluice.dev/sluice/oci"
+	"sluice.dev/sluice/promote/policy"
 	"sluice.dev/sluice/tiers"
 )
 
@@ -29,6 +28,7 @@ type move struct {
 	target  *tiers.Repository
 	policy  *inForce
 	plan    *plan
+	verdict policy.Verdict // whole; the journal may have less
 
 	// fence holds while the journal is this attempt's. Everything that is pinned and staged
 	// compares it: a former owner that comes back leaves nothing behind.
@@ -39,37 +39,6 @@ type move struct {
 	digest  digest.Digest
 
 	seen seen // before the plan was made
-}
-
-// Record is the document that the event of a promotion points to: all that it takes to
-// make its changes again in an empty catalog.
-type Record struct {
-	Promotion string           `json:"promotion"`
-	Contents  []RecordContent  `json:"contents"`
-	Manifests []RecordManifest `json:"manifests"`
-	Tags      []RecordTag      `json:"tags"`
-}
-
-// RecordContent says where the bytes of a digest lie in the store of the tier above.
-type RecordContent struct {
-	Digest digest.Digest `json:"digest"`
-	Key    string        `json:"key"`
-	Size   int64         `json:"size"`
-}
-
-// RecordManifest is a manifest that became visible.
-type RecordManifest struct {
-	Digest       digest.Digest `json:"digest"`
-	MediaType    string        `json:"mediaType"`
-	ArtifactType string        `json:"artifactType,omitempty"`
-	Size         int64         `json:"size"`
-	Subject      digest.Digest `json:"subject,omitempty"`
-}
-
-// RecordTag is a tag that was set.
-type RecordTag struct {
-	Tag    string        `json:"tag"`
-	Digest digest.Digest `json:"digest"`
 }
 
 // bring copies what is missing above, hidden, and the summary with it.
@@ -109,69 +78,72 @@ func (m *move) transfer(ctx context.Context, nodes []node) error {
 	return m.copy(ctx, digests)
 }
 
-// stage stages the manifests, some at once: hidden, their order does not matter.
+// stage stages the manifests. What they say is read again, some ahead: there may be very
+// many of them.
 func (m *move) stage(ctx context.Context, nodes []node) error {
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(copies)
-	for _, n := range nodes {
-		m.count(n)
-		group.Go(func() error {
-			return m.engine.guarded(ctx, func() error {
-				return m.arrival.Stage(ctx, tiers.Arriving{Descriptor: n.desc, Manifest: n.manifest, Depth: n.depth})
-			})
-		})
+	for chunk := range slices.Chunk(nodes, aheadChunk) {
+		descs := make([]ocispec.Descriptor, 0, len(chunk))
+		for _, n := range chunk {
+			if n.own == nil {
+				descs = append(descs, n.desc)
+			}
+		}
+		if err := m.plan.source.ahead(ctx, descs); err != nil {
+			return err
+		}
+		arriving := make([]tiers.Arriving, 0, len(chunk))
+		for _, n := range chunk {
+			manifest, err := n.own, error(nil)
+			if manifest == nil {
+				manifest, err = readManifest(ctx, m.plan.source, n.desc)
+			}
+			if errors.Is(err, oci.ErrManifestUnknown) { // a referrer that was deleted meanwhile
+				err = fmt.Errorf("%w: %w", errBasis, err)
+			}
+			if err != nil {
+				return err
+			}
+			m.count(n, manifest)
+			arriving = append(arriving, tiers.Arriving{Descriptor: n.desc, Manifest: manifest, Depth: n.depth})
+		}
+		if err := m.arrival.Stage(ctx, arriving...); err != nil {
+			return err
+		}
 	}
-	return group.Wait()
+	return nil
 }
 
 // fresh lists the nodes that the tier above does not show yet.
 func (m *move) fresh(ctx context.Context) ([]node, error) {
-	var fresh []node
+	digests := make([]digest.Digest, len(m.plan.nodes))
+	for i, n := range m.plan.nodes {
+		digests[i] = n.desc.Digest
+	}
+	missing, err := m.target.Missing(ctx, digests)
+	if err != nil {
+		return nil, err
+	}
+	fresh := make([]node, 0, len(missing))
 	for _, n := range m.plan.nodes {
-		_, err := m.target.Resolve(ctx, n.desc.Digest.String())
-		if errors.Is(err, oci.ErrManifestUnknown) {
-			fresh = append(fresh, n)
-		} else if err != nil {
-			return nil, err
+		if len(missing) > 0 && n.desc.Digest == missing[0] { // in the order of the nodes
+			fresh, missing = append(fresh, n), missing[1:]
 		}
 	}
 	return fresh, nil
 }
 
-func (m *move) count(n node) {
-	m.o.Moved.Manifests++
-	entry := RecordManifest{Digest: n.desc.Digest, MediaType: n.manifest.MediaType, ArtifactType: n.manifest.ArtifactType, Size: n.desc.Size}
-	if n.manifest.Subject != nil {
-		entry.Subject = n.manifest.Subject.Digest
-	}
-	m.record.Manifests = append(m.record.Manifests, entry)
-}
-
 // copy brings the contents, some at once.
 func (m *move) copy(ctx context.Context, digests []digest.Digest) error {
-	var mu sync.Mutex
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(copies)
 	manifests := map[digest.Digest]bool{}
 	for _, n := range m.plan.nodes {
 		manifests[n.desc.Digest] = true
 	}
-	for _, d := range digests {
-		bring := func() error {
-			brought, err := m.engine.registry.Bring(ctx, m.source.Tier, m.target.Tier, d, "promotion "+m.o.ID, m.o.RequestedBy)
-			if err != nil {
-				return err
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			m.tally(brought, manifests[d])
-			m.record.Contents = append(m.record.Contents, RecordContent{Digest: d, Key: brought.Key, Size: brought.Size})
-			return nil
-		}
-		// A panic in a goroutine of its own would end the process.
-		group.Go(func() error { return m.engine.guarded(ctx, bring) })
-	}
-	return group.Wait()
+	way := tiers.Bringing{From: m.source.Tier, To: m.target.Tier, Purpose: "promotion " + m.o.ID, Actor: m.o.RequestedBy,
+		AtOnce: copies, Fence: []tiers.Condition{m.fence}}
+	return m.engine.registry.BringAll(ctx, way, digests, func(d digest.Digest, brought tiers.Brought) {
+		m.tally(brought, manifests[d])
+		m.record.Contents = append(m.record.Contents, RecordContent{Digest: d, Key: brought.Key, Size: brought.Size})
+	})
 }
 
 func (m *move) tally(b tiers.Brought, manifest bool) {
@@ -238,17 +210,21 @@ func (m *move) commit(ctx context.Context, state State) error {
 // looked at again. What it takes to bring something small is less.
 const moment = time.Second
 
-// stillAllowed decides again, over the same plan and at the time of the commit, what took a
-// while to bring: a freeze may have begun since, an exception or a key run out. Where the
-// policy says no now, nothing becomes visible, and the next attempt says so.
+// stillAllowed decides again, at the time of the commit and with the evidence that has come
+// since, what took a while to bring: a freeze may have begun, an exception or a key run out,
+// or a test may have failed. Where the policy says no now, nothing becomes visible, and the
+// next attempt says so. What comes while this is decided is as if it came behind the commit;
+// that nothing goes the commit compares.
 func (m *move) stillAllowed(ctx context.Context) error {
 	e, now := m.engine, m.engine.registry.Now()
 	if now.Sub(m.plan.at) < moment {
 		return nil
 	}
-	late := *m.plan
-	late.evidence = m.plan.evidenceAt(e.verifier.Verify, m.policy.Authorities(), now)
-	verdict, err := e.decide(ctx, m.request, &late, m.policy)
+	late, err := m.latePlan(ctx, now)
+	if err != nil {
+		return err
+	}
+	verdict, err := e.decide(ctx, m.request, late, m.policy)
 	if err != nil {
 		return err
 	}
@@ -257,6 +233,28 @@ func (m *move) stillAllowed(ctx context.Context) error {
 			m.o.Verdict.EvaluatedAt.Format(time.RFC3339), strings.Join(refusedBy(verdict), ", "))
 	}
 	return nil
+}
+
+// latePlan is the plan with the evidence as it counts now: looked for again where anything
+// has changed in the repository.
+func (m *move) latePlan(ctx context.Context, now time.Time) (*plan, error) {
+	e, late := m.engine, *m.plan
+	generation, err := m.source.Generation(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if generation.Revision != m.plan.basis.Generation.Revision {
+		from := e.reader(m.source)
+		p := e.planner(from, m.plan.basis, m.policy.Policy)
+		for chunk := range slices.Chunk(subjectsOf(m.plan.basis.Root, m.plan.platforms), aheadChunk) {
+			if err := p.findAll(ctx, chunk); err != nil {
+				return nil, err
+			}
+		}
+		late.attached = p.plan.attached
+	}
+	late.evidence = late.evidenceAt(e.verifier.Verify, m.policy.Authorities(), now)
+	return &late, nil
 }
 
 // change is the transaction of the commit, but for the journal and the event.
@@ -313,17 +311,4 @@ func (m *move) setTag(ctx context.Context, change *tiers.Change, tag string, des
 		m.record.Tags = append(m.record.Tags, RecordTag{Tag: tag, Digest: desc.Digest})
 	}
 	return previous, err
-}
-
-// keepRecord stores the record of all that moved and makes the write that keeps it.
-func (m *move) keepRecord(ctx context.Context) (tiers.Put, error) {
-	r, t := m.engine.registry, m.target.Tier
-	body := tiers.Encode(m.record)
-	m.digest = digest.FromBytes(body)
-	if err := r.Pin(ctx, t, []digest.Digest{m.digest}, m.arrival.ID, false, m.fence); err != nil {
-		return tiers.Put{}, err
-	}
-	key, err := r.Store(ctx, t, m.digest, body)
-	m.object = key
-	return r.KeepRecord(t, m.digest, m.o.ID), err
 }

@@ -39,7 +39,11 @@ func TestPanic(t *testing.T) {
 
 	for name, arm := range map[string]func(){
 		"while it is decided": func() {
-			h.before("promotion-open/", func() { later.Add(int64(time.Minute)); h.onRead(panicking) }) // what was read before is too old
+			h.before("promotion-open/", func() { // what was read before is too old, and no longer all
+				later.Add(int64(time.Minute))
+				g.image("other", "other", nil)
+				h.onRead(panicking)
+			})
 		},
 		"while it is copied": func() {
 			var once atomic.Bool

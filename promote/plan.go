@@ -19,20 +19,36 @@ import (
 
 // Bounds of one promotion.
 const (
-	maxManifests     = 50_000  // manifests in a closure; referrers beyond stay behind
-	maxReferrerDepth = 8       // referrers of referrers
-	maxRelied        = 40      // records that are compared one by one when a promotion commits
-	maxCosignTags    = 20      // that rise with one promotion; its transaction has no room for more
-	maxListing       = 1 << 20 // bytes of a referrer's type and annotations, which the catalog keeps
-	maxLeft          = 100     // referrers that stay behind and are listed one by one
+	maxManifests     = 50_000    // manifests in a closure; referrers beyond stay behind
+	maxReferences    = 1_000_000 // to blobs and manifests, of all manifests of a closure together
+	maxEvidence      = 512 << 20 // bytes of attestations of all subjects together; what is over counts as not read
+	maxReferrerDepth = 8         // referrers of referrers
+	maxRelied        = 40        // records that are compared one by one when a promotion commits
+	maxCosignTags    = 20        // that rise with one promotion; its transaction has no room for more
+	maxListing       = 1 << 20   // bytes of a referrer's type and annotations, which the catalog keeps
+	maxLeft          = 100       // referrers that stay behind and are listed one by one
 	referrerPage     = 1000
 )
 
-// node is a manifest of the closure.
+// node is a manifest of the closure, without what it says: that is read again when it is
+// staged. A closure may have very many of them, each of up to 4 MiB.
 type node struct {
-	desc     ocispec.Descriptor
-	manifest *oci.Manifest
-	depth    int // as the catalog counts: levels of indexes
+	desc    ocispec.Descriptor // media type, digest and size
+	blobs   []digest.Digest    // that it needs
+	subject digest.Digest      // empty where it names none
+	depth   int                // as the catalog counts: levels of indexes
+	own     *oci.Manifest      // of the registry's own summary, which is not in the tier below
+}
+
+func newNode(desc ocispec.Descriptor, m *oci.Manifest, depth int) node {
+	n := node{desc: ocispec.Descriptor{MediaType: m.MediaType, Digest: desc.Digest, Size: desc.Size}, depth: depth}
+	for _, b := range m.Blobs() {
+		n.blobs = append(n.blobs, b.Digest)
+	}
+	if m.Subject != nil {
+		n.subject = m.Subject.Digest
+	}
+	return n
 }
 
 // cosignTag is one of cosign's tags, which rises with the manifest it points at.
@@ -46,6 +62,7 @@ type cosignTag struct {
 // it rests on. Making one reads and changes nothing.
 type plan struct {
 	basis     tiers.Basis
+	source    *reader
 	nodes     []node // children before their index
 	tags      []cosignTag
 	left      []Left
@@ -59,6 +76,10 @@ type plan struct {
 	// relied are the records that change when evidence goes: the generations of its
 	// subjects and cosign's tags.
 	relied []tiers.Record
+	// references to blobs and manifests that all manifests have, and bytes that they and
+	// their blobs have.
+	references int
+	bytes      int64
 }
 
 // attached is what was found attached to a manifest. It is kept because what it is worth
@@ -90,8 +111,8 @@ func (p *plan) digests(of []node) []digest.Digest {
 		}
 	}
 	for _, n := range of {
-		for _, b := range n.manifest.Blobs() {
-			add(b.Digest)
+		for _, d := range n.blobs {
+			add(d)
 		}
 		add(n.desc.Digest)
 	}
@@ -101,7 +122,7 @@ func (p *plan) digests(of []node) []digest.Digest {
 // planner walks the closure.
 type planner struct {
 	engine *Engine
-	source *tiers.Repository
+	source *reader
 	policy *policy.Policy // nil: everything is carried, nothing verified
 	plan   *plan
 	// follows says that nobody asked: nothing is carried but what authorities signed.
@@ -116,21 +137,29 @@ type planner struct {
 	// jsonBytes is how much that nobody verified was read for it.
 	json      map[digest.Digest]bool
 	jsonBytes int64
-	unlisted  int // referrers that stay behind and are not in plan.left
+	unlisted  int                    // referrers that stay behind and are not in plan.left
+	content   int64                  // bytes of attestations
+	sized     map[digest.Digest]bool // blobs that are in plan.bytes
+	large     bool                   // it has taken its turn among the large ones
 }
 
-func (e *Engine) planner(source *tiers.Repository, basis tiers.Basis, pol *policy.Policy) *planner {
-	return &planner{engine: e, source: source, policy: pol, plan: &plan{basis: basis, at: e.registry.Now(), signed: map[digest.Digest]bool{}}, seen: map[digest.Digest]int{},
-		verified: signedLayers{}, signed: signedLayers{}, rises: map[digest.Digest]bool{}, json: map[digest.Digest]bool{}, relied: map[string]bool{}}
+func (e *Engine) planner(source *reader, basis tiers.Basis, pol *policy.Policy) *planner {
+	return &planner{
+		engine: e, source: source, policy: pol,
+		plan: &plan{basis: basis, source: source, at: e.registry.Now(), signed: map[digest.Digest]bool{}},
+		seen: map[digest.Digest]int{}, rises: map[digest.Digest]bool{}, sized: map[digest.Digest]bool{}, json: map[digest.Digest]bool{},
+		verified: signedLayers{}, signed: signedLayers{}, relied: map[string]bool{},
+	}
 }
 
 // planFor makes the plan for what the request names now.
-func (e *Engine) planFor(ctx context.Context, source *tiers.Repository, r Request, pol *policy.Policy) (*plan, error) {
+func (e *Engine) planFor(ctx context.Context, source *reader, r Request, pol *policy.Policy) (*plan, error) {
 	basis, err := source.Basis(ctx, r.Reference)
 	if err != nil {
 		return nil, err
 	}
 	p := e.planner(source, basis, pol)
+	defer p.turnEnds()
 	p.follows = r.follows
 	if err := p.root(ctx, basis.Root); err != nil {
 		return nil, fmt.Errorf("plan %s@%s: %w", source.FullName(), basis.Root.Digest, err)
@@ -150,8 +179,8 @@ func (p *planner) root(ctx context.Context, desc ocispec.Descriptor) error {
 		return err
 	}
 	p.plan.unsigned = len(p.plan.evidence)
-	for _, subject := range subjectsOf(desc, p.plan.platforms) {
-		if err := p.findEvidence(ctx, subject); err != nil {
+	for chunk := range slices.Chunk(subjectsOf(desc, p.plan.platforms), aheadChunk) {
+		if err := p.findAll(ctx, chunk); err != nil {
 			return err
 		}
 	}
@@ -159,10 +188,12 @@ func (p *planner) root(ctx context.Context, desc ocispec.Descriptor) error {
 		return err
 	}
 	// Backwards: where there is a limit, what belongs to the artifact itself comes first.
+	var descs []ocispec.Descriptor
 	for _, n := range slices.Backward(p.plan.nodes[:own]) {
-		if err := p.referrers(ctx, n.desc, 1); err != nil {
-			return err
-		}
+		descs = append(descs, n.desc)
+	}
+	if err := p.allReferrers(ctx, descs, 1); err != nil {
+		return err
 	}
 	if len(p.plan.relied) > maxRelied {
 		p.plan.relied = []tiers.Record{p.plan.basis.Generation} // changes with any of them
@@ -188,39 +219,79 @@ func (p *planner) visit(ctx context.Context, desc ocispec.Descriptor) (depth int
 	if oci.IsIndex(m.MediaType) {
 		depth = 1
 	}
-	for _, child := range m.Children {
-		below, err := p.visit(ctx, child)
-		if err != nil {
+	for chunk := range slices.Chunk(m.Children, aheadChunk) {
+		if err := p.source.ahead(ctx, p.unseen(chunk)); err != nil {
 			return 0, err
 		}
-		depth = max(depth, below+1)
+		for _, child := range chunk {
+			below, err := p.visit(ctx, child)
+			if err != nil {
+				return 0, err
+			}
+			depth = max(depth, below+1)
+		}
 	}
-	p.add(desc, m, depth)
-	return depth, nil
+	if p.plan.references+references(m) > maxReferences {
+		return 0, fmt.Errorf("%w: the manifests of the artifact refer to more than %d blobs and manifests", oci.ErrTooLarge, maxReferences)
+	}
+	return depth, p.add(ctx, desc, m, depth)
 }
 
-func (p *planner) add(desc ocispec.Descriptor, m *oci.Manifest, depth int) {
+// unseen leaves out what was visited.
+func (p *planner) unseen(descs []ocispec.Descriptor) []ocispec.Descriptor {
+	return slices.DeleteFunc(slices.Clone(descs), func(d ocispec.Descriptor) bool {
+		_, seen := p.seen[d.Digest]
+		return seen
+	})
+}
+
+// references is how many blobs and manifests a manifest refers to.
+func references(m *oci.Manifest) int { return 1 + len(m.Layers) + len(m.Children) }
+
+func (p *planner) add(ctx context.Context, desc ocispec.Descriptor, m *oci.Manifest, depth int) error {
 	p.seen[desc.Digest] = depth
-	p.plan.nodes = append(p.plan.nodes, node{desc: ocispec.Descriptor{MediaType: m.MediaType, Digest: desc.Digest, Size: desc.Size}, manifest: m, depth: depth})
+	p.plan.references += references(m)
+	p.plan.bytes += desc.Size
+	for _, b := range m.Blobs() {
+		if !p.sized[b.Digest] {
+			p.sized[b.Digest] = true
+			p.plan.bytes += b.Size
+		}
+	}
+	p.plan.nodes = append(p.plan.nodes, newNode(desc, m, depth))
+	return p.takeTurn(ctx)
+}
+
+// findAll is findEvidence of some subjects, of which is found out ahead what hangs on them.
+func (p *planner) findAll(ctx context.Context, subjects []digest.Digest) error {
+	if err := p.source.look(ctx, subjects); err != nil {
+		return err
+	}
+	for _, subject := range subjects {
+		if err := p.findEvidence(ctx, subject); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // findEvidence reads and verifies what is attached to subject. What it relies on is read
 // first: evidence that goes while it is being read is noticed at the commit.
 func (p *planner) findEvidence(ctx context.Context, subject digest.Digest) error {
-	generation, err := p.source.SubjectGeneration(ctx, subject)
-	if err != nil {
+	if err := p.source.look(ctx, []digest.Digest{subject}); err != nil {
 		return err
 	}
-	p.rely(generation)
+	p.rely(p.source.subjects[subject].generation)
 	if _, err := p.cosign(ctx, subject); err != nil {
 		return err
 	}
-	found, err := attest.Find(ctx, p.source, subject, attest.Limits{})
+	found, err := attest.Find(ctx, p.source, subject, attest.Limits{MaxTotalBytes: min(attest.DefaultLimits().MaxTotalBytes, max(maxEvidence-p.content, 1))})
 	if err != nil {
 		return err
 	}
 	p.plan.attached = append(p.plan.attached, attached{subject, found})
 	for _, attachment := range found {
+		p.content += int64(len(attachment.Content))
 		ev := p.engine.verifier.Verify(attachment, subject, authorities(p.policy), p.engine.registry.Now())
 		p.plan.evidence = append(p.plan.evidence, ev)
 		// A link that a functionary of a layout signed is evidence that the policy uses.
@@ -244,6 +315,9 @@ func (p *planner) rely(record tiers.Record) {
 
 // cosign finds those of cosign's tags that a subject has, and relies on where they point.
 func (p *planner) cosign(ctx context.Context, subject digest.Digest) ([]cosignTag, error) {
+	if p.source.untagged[oci.FallbackTag(subject)] {
+		return nil, nil
+	}
 	names := make([]string, len(cosignSuffixes))
 	for i, suffix := range cosignSuffixes {
 		names[i] = strings.Replace(subject.String(), ":", "-", 1) + suffix

@@ -61,10 +61,11 @@ func (e *Engine) prepare(ctx context.Context, actor string, request *Request) (*
 	}
 	prepared := &prepared{policy: pol, at: e.registry.Now()}
 	err = e.guarded(ctx, func() (err error) {
-		if prepared.seen, err = e.see(ctx, source, *request); err != nil {
+		from := e.reader(source)
+		if prepared.seen, err = e.see(ctx, from, *request); err != nil {
 			return err
 		}
-		prepared.plan, err = e.planFor(ctx, source, *request, pol.Policy)
+		prepared.plan, err = e.planFor(ctx, from, *request, pol.Policy)
 		return err
 	})
 	if err != nil {
@@ -98,7 +99,7 @@ func (e *Engine) Evaluate(ctx context.Context, actor string, request Request) (p
 	}
 	var verdict policy.Verdict
 	err = e.guarded(ctx, func() error {
-		plan, err := e.planFor(ctx, source, request, pol.Policy)
+		plan, err := e.planFor(ctx, e.reader(source), request, pol.Policy)
 		if err == nil {
 			verdict, err = e.decide(ctx, request, plan, pol)
 		}

@@ -198,3 +198,55 @@ func TestRunDoesNotInterrupt(t *testing.T) {
 	}
 	g.noTraces()
 }
+
+// A living owner's promotion stays its own, whatever its open record says: what counts is in
+// the journal.
+func TestTakeOverLiving(t *testing.T) {
+	g := newGate(t, nil)
+	image := g.image("1.0", "one", nil)
+	g.provenance(image)
+	owner, h := g.process(false)
+	owner.look() // gives a sign of life
+	h.inject(8, fault{fatal: true}, func() {})
+	p, _, err := owner.engine.Start(t.Context(), "manager", request("1.0", "stable"))
+	g.must(err)
+	owner.engine.Close()
+	_, err = g.registry.Catalog().Commit(t.Context(), tiers.Change{Put: []tiers.Put{{Key: "promotion-open/" + p.ID}, {Key: "replica/" + g.ownerOf(p.ID)}}})
+	g.must(err)
+	other, _ := g.process(false)
+	other.look()
+	if p, err = g.engine.Promotion(t.Context(), p.ID); err != nil || p.State.Terminal() {
+		t.Errorf("taken from a living owner: %s, %v", p.State, err)
+	}
+	g.silence()
+	other.settle()
+	if p, err = g.engine.Promotion(t.Context(), p.ID); err != nil || p.State != promote.Succeeded {
+		t.Errorf("got %s, %v", p.State, err)
+	}
+	g.nothingOpen()
+}
+
+// ownerOf is the owner in a journal.
+func (g *gate) ownerOf(id string) string {
+	g.Helper()
+	records, err := g.registry.Catalog().Get(g.Context(), "promotion/"+id)
+	g.must(err)
+	j, err := tiers.Decode[map[string]any](records[0])
+	g.must(err)
+	return j["owner"].(string)
+}
+
+// The document that the event of a promotion points to is kept for ever: something in the
+// catalog refers to its bytes.
+func TestRecordKept(t *testing.T) {
+	g := newGate(t, nil)
+	g.provenance(g.image("1.0", "one", nil))
+	p := g.promoteOK(request("1.0", "stable"))
+	for _, e := range g.events("promotion.succeeded") {
+		key := "store/" + e.Store + "/ref/" + e.Document.String() + "/.record/" + p.ID
+		records, err := g.registry.Catalog().Get(t.Context(), key, "store/"+e.Store+"/blob/"+e.Document.String())
+		if err != nil || records[0].Revision == 0 || records[1].Revision == 0 {
+			t.Errorf("%s, %v, %v", key, records, err)
+		}
+	}
+}

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
-	"strings"
-	"sync"
 	"time"
 
 	"sluice.dev/sluice/oci"
@@ -14,8 +12,8 @@ import (
 )
 
 const (
-	maxAttempts = 5 // of one promotion whose basis keeps changing
-	tidyTimeout = 30 * time.Second
+	maxAttempts = 5       // of one promotion whose basis keeps changing
+	maxError    = 4 << 10 // bytes of what is kept of an error
 )
 
 // errBasis says that what a decision rested on has changed: it is taken again.
@@ -64,8 +62,8 @@ func (e *Engine) release(id string) {
 	delete(e.running, id)
 }
 
-// launch carries out a promotion that the caller has claimed, in the background, and
-// releases it.
+// launch carries out a promotion that the caller has claimed, in the background, when it is
+// its turn, and releases it.
 func (e *Engine) launch(o *opened) {
 	e.mu.Lock()
 	closed := e.ctx.Err() != nil
@@ -77,20 +75,19 @@ func (e *Engine) launch(o *opened) {
 		e.release(o.ID)
 		return
 	}
+	turn := e.turns.ask(o.RequestedBy, o.Large)
+	if !turn.has() {
+		o.prepared = nil // too old when its turn comes, and it takes memory
+	}
 	go func() {
 		defer e.work.Done()
 		defer e.release(o.ID)
+		defer e.turns.leave(turn)
 		select {
-		case e.slots <- struct{}{}:
-		default:
-			o.prepared = nil // too old when its turn comes, and large
-			select {
-			case e.slots <- struct{}{}:
-			case <-e.ctx.Done():
-				return
-			}
+		case <-turn.ready:
+		case <-e.ctx.Done():
+			return
 		}
-		defer func() { <-e.slots }()
 		if err := e.carryOut(e.ctx, o); err != nil {
 			// The journal says where it stands; the next look takes it up.
 			e.log.WarnContext(e.ctx, "promotion interrupted", "promotion", o.ID, "error", err)
@@ -156,7 +153,7 @@ func (e *Engine) error(ctx context.Context, o *opened, failure error) error {
 	if err := e.clear(ctx, o); err != nil {
 		return errors.Join(failure, err)
 	}
-	o.Error, o.Standing = failure.Error(), nil
+	o.Error, o.Standing = cut(failure.Error(), maxError), nil
 	for _, sentinel := range journalled {
 		if errors.Is(failure, sentinel) {
 			o.Code = sentinel.Error()
@@ -217,7 +214,8 @@ func (e *Engine) attempt(ctx context.Context, o *opened) error {
 	if err != nil {
 		return err
 	}
-	o.Verdict, o.Left = &verdict, m.plan.left
+	short := kept(verdict)
+	m.verdict, o.Verdict, o.Left = verdict, &short, m.plan.left
 	switch {
 	case verdict.Allowed:
 	case o.mayWait(e.registry.Now()):
@@ -242,27 +240,39 @@ type prepared struct {
 	at     time.Time
 }
 
-// preparedAge is how old it may be: what was attached since is not in it. What went or
-// changed since is found by the transaction that commits, however old it is.
+// preparedAge is how old it may be without another look.
 const preparedAge = time.Second
 
-// prepare reads the policy and makes the plan, unless that was done a moment ago.
+// prepare reads the policy and makes the plan, unless that was done a moment ago, or nothing
+// has changed in the repository since: to plan a large closure takes a while. What changes
+// later is found by the transaction that commits.
 func (m *move) prepare(ctx context.Context) (err error) {
 	before := m.o.prepared
 	m.o.prepared = nil
-	if before != nil && m.engine.registry.Now().Sub(before.at) < preparedAge {
-		m.plan, m.policy, m.seen = before.plan, before.policy, before.seen
-		return nil
+	if before != nil {
+		fresh := m.engine.registry.Now().Sub(before.at) < preparedAge
+		if !fresh {
+			now, err := m.source.Generation(ctx)
+			if err != nil {
+				return err
+			}
+			fresh = now.Revision == before.plan.basis.Generation.Revision
+		}
+		if fresh {
+			m.plan, m.policy, m.seen = before.plan, before.policy, before.seen
+			return nil
+		}
 	}
 	asked := m.request
 	asked.Wait = !m.o.WaitLimit.IsZero()
-	if m.seen, err = m.engine.see(ctx, m.source, asked); err != nil {
+	from := m.engine.reader(m.source)
+	if m.seen, err = m.engine.see(ctx, from, asked); err != nil {
 		return err
 	}
 	if m.policy, err = m.engine.policyOf(ctx, m.o.To); err != nil {
 		return err
 	}
-	m.plan, err = m.engine.planFor(ctx, m.source, m.request, m.policy.Policy)
+	m.plan, err = m.engine.planFor(ctx, from, m.request, m.policy.Policy)
 	return err
 }
 
@@ -292,8 +302,6 @@ func (o *opened) arrived() bool {
 // tidy ends what a promotion that brought something leaves open: the marks of its arrival
 // and its pins. A crash anywhere in it is made good by doing it again.
 func (e *Engine) tidy(ctx context.Context, o *opened) error {
-	ctx, cancel := context.WithTimeout(ctx, tidyTimeout)
-	defer cancel()
 	if o.arrived() {
 		target, err := e.registry.Repository(o.To, o.Repository, o.RequestedBy)
 		if err != nil {
@@ -308,82 +316,4 @@ func (e *Engine) tidy(ctx context.Context, o *opened) error {
 	}
 	_, err := e.registry.Catalog().Commit(ctx, tiers.Change{Delete: append(e.held(o), prefixOpen+o.ID)})
 	return err
-}
-
-// Run takes up what was cut off, and what waited and need wait no longer, at once and then every second, and gives the signs
-// of life by which other replicas leave this one's work alone. It ends with ctx.
-func (e *Engine) Run(ctx context.Context) error {
-	first := true
-	ticker := time.NewTicker(lifeRenewal)
-	defer ticker.Stop()
-	var waiting sync.WaitGroup
-	defer waiting.Wait()
-	waiting.Go(func() { e.watchWaiting(ctx) })
-	for {
-		if err := e.alive(ctx); err != nil && ctx.Err() == nil {
-			e.log.WarnContext(ctx, "no sign of life could be given", "error", err)
-		}
-		if err := e.recover(ctx, first && e.alone); err != nil && ctx.Err() == nil {
-			e.log.WarnContext(ctx, "open promotions could not be looked at", "error", err)
-		} else {
-			first = false
-		}
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return nil
-		}
-	}
-}
-
-// recover takes over the open promotions that nobody works on.
-func (e *Engine) recover(ctx context.Context, alone bool) error {
-	records, err := e.registry.Catalog().List(ctx, tiers.Query{Prefix: prefixOpen, Limit: tiers.MaxPage})
-	if err != nil {
-		return err
-	}
-	for _, record := range records {
-		id := strings.TrimPrefix(record.Key, prefixOpen)
-		if !e.claim(id) {
-			continue
-		}
-		o, err := e.takeOver(ctx, id, alone)
-		switch {
-		case o != nil:
-			e.launch(o)
-			continue
-		case err != nil:
-			e.log.WarnContext(ctx, "promotion could not be taken over", "promotion", id, "error", err)
-		}
-		e.release(id)
-	}
-	return nil
-}
-
-// takeOver makes a promotion this replica's, if its owner gives no sign of life; nil where
-// it stays the owner's. The write compares the journal's revision, so of two replicas one
-// gets it, and a former owner that still lives can commit nothing more.
-func (e *Engine) takeOver(ctx context.Context, id string, alone bool) (*opened, error) {
-	o, err := e.open(ctx, id)
-	if errors.Is(err, oci.ErrPromotionUnknown) {
-		_, err = e.registry.Catalog().Commit(ctx, tiers.Change{Delete: []string{prefixOpen + id}})
-		return nil, err
-	}
-	if err != nil {
-		return nil, err
-	}
-	if o.Owner != "" && o.Owner != e.owner && !alone {
-		life, err := e.get(ctx, prefixReplica+o.Owner)
-		if err != nil || life.Revision != 0 {
-			return nil, err
-		}
-	}
-	if !o.State.Terminal() {
-		o.Owner = e.owner
-		if err := e.write(ctx, o, tiers.Change{}); err != nil {
-			return nil, err
-		}
-		e.log.InfoContext(ctx, "promotion is taken up", "promotion", id, "attempt", o.Attempt+1)
-	}
-	return o, nil
 }

@@ -26,7 +26,7 @@ type seen struct {
 }
 
 // see takes what hangs on what is asked for, where anybody will compare it later.
-func (e *Engine) see(ctx context.Context, source *tiers.Repository, r Request) (seen, error) {
+func (e *Engine) see(ctx context.Context, source *reader, r Request) (seen, error) {
 	to, err := e.registry.Tier(r.To)
 	if err != nil || !r.Wait && r.WaitFor == "" && !to.FollowEvidence {
 		return seen{}, err
@@ -43,7 +43,7 @@ func (e *Engine) see(ctx context.Context, source *tiers.Repository, r Request) (
 	if len(s.Subjects) > maxRelied {
 		return seen{}, nil
 	}
-	s.Hash, err = s.now(ctx, source)
+	s.Hash, err = s.now(ctx, source.Repository)
 	return s, err
 }
 

@@ -78,7 +78,8 @@ func (m *move) summarize(ctx context.Context) (node, error) {
 	if err != nil {
 		return node{}, err
 	}
-	n := node{manifest: manifest, desc: ocispec.Descriptor{MediaType: manifest.MediaType, Digest: digest.FromBytes(body), Size: int64(len(body))}}
+	n := newNode(ocispec.Descriptor{Digest: digest.FromBytes(body), Size: int64(len(body))}, manifest, 0)
+	n.own = manifest
 	contents := append(blobs, attest.Blob{Descriptor: n.desc, Content: body})
 	if err := m.store(ctx, contents); err != nil {
 		return node{}, err
@@ -96,7 +97,7 @@ func (m *move) store(ctx context.Context, contents []attest.Blob) error {
 		return err
 	}
 	for _, c := range contents {
-		key, err := r.Store(ctx, m.target.Tier, c.Descriptor.Digest, c.Content)
+		key, err := r.Store(ctx, m.target.Tier, c.Descriptor.Digest, c.Content, m.fence)
 		if err != nil {
 			return err
 		}
@@ -122,7 +123,7 @@ func (m *move) predicate(now time.Time) summaryPredicate {
 		p.Levels = append([]string{fmt.Sprintf("SLSA_BUILD_LEVEL_%d", level)}, p.Levels...)
 	}
 	seen := map[digest.Digest]bool{}
-	for _, rule := range m.o.Verdict.Rules {
+	for _, rule := range m.verdict.Rules {
 		for _, used := range rule.Evidence {
 			if !seen[used.Digest] {
 				seen[used.Digest] = true

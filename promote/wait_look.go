@@ -26,19 +26,12 @@ type look struct {
 // watchWaiting looks at what waits at once and then every second, until ctx ends. It goes
 // beside the signs of life: a look may take long, and must not make a replica look dead.
 func (e *Engine) watchWaiting(ctx context.Context) {
-	ticker := time.NewTicker(waitingInterval)
-	defer ticker.Stop()
-	for {
+	every(ctx, waitingInterval, func() {
 		err := e.guarded(ctx, func() error { return e.lookAtWaiting(ctx) })
 		if err != nil && ctx.Err() == nil {
 			e.log.WarnContext(ctx, "waiting promotions could not be looked at", "error", err)
 		}
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return
-		}
-	}
+	})
 }
 
 // lookAtWaiting takes up the promotions that wait and for which something has changed: an
@@ -175,7 +168,7 @@ func (e *Engine) unpark(ctx context.Context, record tiers.Record, id string) (*o
 		o = nil
 	case err == nil:
 		o.Owner = e.owner
-		change.Put = []tiers.Put{{Key: prefixOpen + id}}
+		change.Put = []tiers.Put{e.opensFor(id)}
 		err = e.write(ctx, o, change)
 	}
 	if errors.Is(err, oci.ErrConflict) {

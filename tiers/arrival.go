@@ -12,10 +12,6 @@ import (
 	"sluice.dev/sluice/oci"
 )
 
-// blobsPerStage is how many blobs of a manifest are staged in one transaction: two writes
-// and up to two conditions each.
-const blobsPerStage = 40
-
 // Arrival brings manifests into a repository in any number of transactions so that all
 // of them are seen at once.
 //
@@ -28,13 +24,6 @@ type Arrival struct {
 	ID    string
 	repo  *Repository
 	fence []Condition
-}
-
-// stagedRecord is the journal of one batch.
-type stagedRecord struct {
-	Manifest digest.Digest   `json:"manifest"`
-	Links    []digest.Digest `json:"links,omitempty"`
-	Refs     []digest.Digest `json:"refs,omitempty"`
 }
 
 // Arriving is a manifest to be staged. Its bytes, and those of its blobs, are in the
@@ -52,137 +41,6 @@ func (r *Repository) Arrival(id string, fence ...Condition) *Arrival {
 }
 
 func stagedPrefix(id string) string { return "staged/" + id + "/" }
-
-// Stage stages one manifest, hidden. What the repository shows already is left as it is.
-func (a *Arrival) Stage(ctx context.Context, m Arriving) error {
-	err := Retry(ctx, func() error { return a.stage(ctx, m) })
-	if err != nil {
-		return fmt.Errorf("stage %s@%s: %w", a.repo.FullName(), m.Descriptor.Digest, err)
-	}
-	return nil
-}
-
-func (a *Arrival) stage(ctx context.Context, m Arriving) error {
-	record, old, err := a.current(ctx, manifestKey(a.repo.Tier.Name, a.repo.Name, m.Descriptor.Digest))
-	if err != nil || record.Revision != 0 && len(old) == 0 {
-		return err
-	}
-	blobs := m.Manifest.Blobs()
-	var whole []Condition
-	for len(blobs) > blobsPerStage {
-		change, err := a.batch(ctx, m, blobs[:blobsPerStage], nil)
-		if err != nil {
-			return err
-		}
-		whole = append(whole, Present(change.Put[0].Key))
-		if err := a.commit(ctx, change); err != nil {
-			return err
-		}
-		blobs = blobs[blobsPerStage:]
-	}
-	children := m.Manifest.Children
-	for len(children) > blobsPerStage {
-		change, err := a.batch(ctx, m, nil, children[:blobsPerStage])
-		if err != nil {
-			return err
-		}
-		whole = append(whole, Present(change.Put[0].Key))
-		if err := a.commit(ctx, change); err != nil {
-			return err
-		}
-		children = children[blobsPerStage:]
-	}
-	last, err := a.batch(ctx, m, blobs, children)
-	if err != nil {
-		return err
-	}
-	last.If = append(last.If, whole...)
-	if err := a.addManifest(ctx, &last, m, record, old); err != nil {
-		return err
-	}
-	return a.commit(ctx, last)
-}
-
-func (a *Arrival) commit(ctx context.Context, change Change) error {
-	change.If = append(change.If, a.fence...)
-	_, err := a.repo.registry.catalog.Commit(ctx, change)
-	return err
-}
-
-// current reads a record that may be pending.
-func (a *Arrival) current(ctx context.Context, key string) (Record, []string, error) {
-	record, err := a.repo.get(ctx, key)
-	if err != nil || record.Revision == 0 {
-		return record, nil, err
-	}
-	v, err := Decode[struct {
-		Pending []string `json:"pending"`
-	}](record)
-	return record, v.Pending, err
-}
-
-// batch makes the transaction for some blobs and children of a manifest, with its journal.
-func (a *Arrival) batch(ctx context.Context, m Arriving, blobs, children []ocispec.Descriptor) (Change, error) {
-	t, name := a.repo.Tier, a.repo.Name
-	var change Change
-	entry := stagedRecord{Manifest: m.Descriptor.Digest}
-	written := map[digest.Digest]bool{}
-	ref := func(d digest.Digest) {
-		if !written[d] {
-			written[d] = true
-			change.If = append(change.If, Present(blobKey(t.store, d)))
-			change.Put = append(change.Put, Put{Key: refKey(t.store, d, t.Name, name, m.Descriptor.Digest)})
-			entry.Refs = append(entry.Refs, d)
-		}
-	}
-	for _, c := range children {
-		ref(c.Digest)
-	}
-	for _, b := range blobs {
-		ref(b.Digest)
-		record, pending, err := a.current(ctx, linkKey(t.Name, name, b.Digest))
-		if err != nil {
-			return change, err
-		}
-		entry.Links = append(entry.Links, b.Digest)
-		if record.Revision != 0 && len(pending) == 0 {
-			// The repository shows it already. Where nothing else needs it that may end.
-			change.If = append(change.If, Present(record.Key))
-			continue
-		}
-		if slices.Contains(pending, a.ID) {
-			// Another manifest of this arrival has marked it, and nobody else takes that mark
-			// away. To write it again would conflict with all that are staged beside this one.
-			change.If = append(change.If, Present(record.Key))
-			continue
-		}
-		change.If = append(change.If, Unchanged(record))
-		change.Put = append(change.Put, Put{Key: record.Key, Value: Encode(LinkRecord{Size: b.Size, Pending: withID(pending, a.ID)})})
-	}
-	change.Put = append(change.Put, Put{Key: stagedPrefix(a.ID) + a.repo.registry.NewID(), Value: Encode(entry)})
-	return change, nil
-}
-
-// addManifest adds the records of the manifest itself to its last batch.
-func (a *Arrival) addManifest(ctx context.Context, change *Change, m Arriving, record Record, pending []string) error {
-	t, name, d := a.repo.Tier, a.repo.Name, m.Descriptor.Digest
-	value := ManifestRecord{MediaType: m.Descriptor.MediaType, Size: m.Descriptor.Size, ArtifactType: m.Manifest.ArtifactType,
-		Depth: m.Depth, CreatedAt: a.repo.registry.Now(), By: a.repo.Actor, Pending: withID(pending, a.ID)}
-	change.If = append(change.If, Unchanged(record), Present(blobKey(t.store, d)))
-	if s := m.Manifest.Subject; s != nil {
-		value.Subject = s.Digest
-		referrer, pending, err := a.current(ctx, referrerPrefix(t.Name, name, s.Digest)+d.String())
-		if err != nil {
-			return err
-		}
-		change.If = append(change.If, Unchanged(referrer))
-		shown := newReferrer(m.Descriptor, m.Manifest)
-		shown.Pending = withID(pending, a.ID)
-		change.Put = append(change.Put, Put{Key: referrer.Key, Value: Encode(shown)})
-	}
-	change.Put = append(change.Put, Put{Key: record.Key, Value: Encode(value)}, Put{Key: selfKey(t.store, d, t.Name, name)})
-	return nil
-}
 
 func withID(pending []string, id string) []string {
 	if slices.Contains(pending, id) {
@@ -300,48 +158,38 @@ func (a *Arrival) settle(ctx context.Context, guard Condition, edit func(*Change
 }
 
 func (a *Arrival) settleBatch(ctx context.Context, key string, guard Condition, edit func(*Change, string, Record) error) error {
-	t, name := a.repo.Tier, a.repo.Name
 	journal, err := a.repo.get(ctx, key)
 	if err != nil || journal.Revision == 0 {
 		return err
 	}
-	entry, err := Decode[stagedRecord](journal)
+	batch, err := Decode[stagedRecord](journal)
 	if err != nil {
 		return err
 	}
-	manifest := manifestKey(t.Name, name, entry.Manifest)
-	keys := []string{manifest}
-	for _, d := range entry.Links {
-		keys = append(keys, linkKey(t.Name, name, d))
-	}
-	before, err := a.repo.get(ctx, manifest)
-	if err != nil {
-		return err
-	}
-	if before.Revision != 0 {
-		if m, err := Decode[ManifestRecord](before); err != nil {
-			return err
-		} else if m.Subject != "" {
-			keys = append(keys, referrerPrefix(t.Name, name, m.Subject)+entry.Manifest.String())
-		}
-	}
-	records, err := a.repo.registry.catalog.Get(ctx, keys...)
+	records, err := a.stagedBy(ctx, batch)
 	if err != nil {
 		return err
 	}
 	change := Change{If: []Condition{guard, Unchanged(journal)}, Delete: []string{journal.Key}}
-	for i, record := range records {
+	for _, record := range records {
 		if record.Revision == 0 {
 			continue
 		}
-		if err := edit(&change, keys[i], record); err != nil {
+		if err := edit(&change, record.Key, record); err != nil {
 			return err
 		}
 	}
-	if records[0].Revision == 0 || slices.Contains(change.Delete, manifest) {
-		// The manifest is gone or goes, and its references with it. That it stays away
-		// is compared: another arrival may be staging it.
-		change.If = append(change.If, Condition{Key: manifest, Revision: records[0].Revision})
+	t, name := a.repo.Tier, a.repo.Name
+	for _, entry := range batch.all() {
+		manifest := manifestKey(t.Name, name, entry.Manifest)
+		switch {
+		case records[manifest].Revision == 0:
+			// The manifest is gone, and its references go. That it stays away is compared:
+			// another arrival may be staging it.
+			change.If = append(change.If, Absent(manifest))
+		case !slices.Contains(change.Delete, manifest):
+			continue
+		}
 		for _, d := range entry.Refs {
 			change.Delete = append(change.Delete, refKey(t.store, d, t.Name, name, entry.Manifest))
 		}
@@ -349,4 +197,33 @@ func (a *Arrival) settleBatch(ctx context.Context, key string, guard Condition, 
 	}
 	_, err = a.repo.registry.catalog.Commit(ctx, change)
 	return err
+}
+
+// stagedBy reads the records that a batch may have written: of manifests, of blobs, and of
+// referrers where a manifest is one.
+func (a *Arrival) stagedBy(ctx context.Context, batch stagedRecord) (map[string]Record, error) {
+	t, name := a.repo.Tier, a.repo.Name
+	var manifests, keys []string
+	for _, entry := range batch.all() {
+		manifests = append(manifests, manifestKey(t.Name, name, entry.Manifest))
+	}
+	before, err := a.repo.registry.catalog.Get(ctx, manifests...)
+	if err != nil {
+		return nil, err
+	}
+	for i, entry := range batch.all() {
+		keys = append(keys, manifests[i])
+		for _, d := range entry.Links {
+			keys = append(keys, linkKey(t.Name, name, d))
+		}
+		if before[i].Revision == 0 {
+			continue
+		}
+		if m, err := Decode[ManifestRecord](before[i]); err != nil {
+			return nil, err
+		} else if m.Subject != "" {
+			keys = append(keys, referrerPrefix(t.Name, name, m.Subject)+entry.Manifest.String())
+		}
+	}
+	return a.repo.registry.read(ctx, keys)
 }

@@ -51,13 +51,7 @@ func (w *world) stage(id string, a artifact) error {
 			return err
 		}
 	}
-	arrival := w.stable.Arrival(id)
-	for _, n := range a.nodes {
-		if err := arrival.Stage(w.t.Context(), n); err != nil {
-			return err
-		}
-	}
-	return nil
+	return w.stable.Arrival(id).Stage(w.t.Context(), a.nodes...)
 }
 
 // commit makes visible what is staged under id, and tags its root.
@@ -311,7 +305,7 @@ func TestArrivalWide(t *testing.T) {
 	for _, l := range layers {
 		a.all = append(a.all, l.Digest)
 	}
-	for i := range 45 {
+	for i := range 55 {
 		children = append(children, add(image(layers[i], nil, ""), 0))
 	}
 	add(image(layers[0], nil, "", layers...), 0)
@@ -384,4 +378,61 @@ func TestArrivalSharedBlob(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.audit(false)
+}
+
+// So many manifests as fit go into one transaction, whatever they hold, and all of them
+// are found again by whoever ends the arrival.
+func TestArrivalBatches(t *testing.T) {
+	for _, end := range []string{"finish", "rollback"} {
+		t.Run(end, func(t *testing.T) {
+			w := newWorld(t, nil)
+			layers := w.pushLayers(60)
+			var a artifact
+			for i := range 90 {
+				subject := missing(ocispec.MediaTypeImageManifest)
+				body := image(layers[0], &subject, fmt.Sprint("application/x.n", i), layers[:i%20]...)
+				switch i {
+				case 30:
+					body = image(layers[0], nil, "", layers...) // wide
+				case 40:
+					body = image(layers[0], &subject, "application/"+strings.Repeat("x", 300<<10))
+				case 50:
+					body = index()
+				}
+				d := w.manifest(w.dev, "", body)
+				m := w.parse(body)
+				a.nodes = append(a.nodes, tiers.Arriving{Descriptor: d, Manifest: m, Depth: len(m.Children)})
+				a.all = append(a.all, d.Digest)
+			}
+			for _, l := range layers {
+				a.all = append(a.all, l.Digest)
+			}
+			a.root = a.nodes[0].Descriptor
+			if err := w.stage("p", a); err != nil {
+				t.Fatal(err)
+			}
+			if n := len(w.catalog.all(t, "staged/")); n < 10 || n > 40 {
+				t.Errorf("%d transactions for %d manifests", n, len(a.nodes))
+			}
+			w.wantShown(a, 0, "staged")
+			if end == "rollback" {
+				if err := w.stable.Arrival("p").Rollback(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				if left := w.catalog.all(t, "tier/stable/"); len(left) != 0 {
+					t.Errorf("records are left: %v", left)
+				}
+			} else {
+				if err := w.commit("p", a, "v1"); err != nil {
+					t.Fatal(err)
+				}
+				w.wantShown(a, 1, "committed")
+				if err := w.stable.Arrival("p").Finish(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				w.wantShown(a, 1, "finished")
+			}
+			w.audit(true)
+		})
+	}
 }

@@ -4,16 +4,26 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"runtime/debug"
 	"slices"
+	"sync/atomic"
+	"time"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 
 	"sluice.dev/sluice/oci"
 )
 
-// pinsPerChange is how many pins go into one transaction.
-const pinsPerChange = 100
+// Bounds of what is announced, and recorded, in one transaction; and of what is tried again
+// where a store does not answer.
+const (
+	bringBatch = 32
+	bringBytes = 1 << 30 // one content may have more
+	bringTries = 4
+	bringPause = 100 * time.Millisecond // before the second; before each other twice the last
+)
 
 // How says how bytes came into a store.
 type How int
@@ -25,204 +35,260 @@ const (
 	Streamed            // they went through this process, hashed on the way
 )
 
-// pinnedRecord is the journal of one batch of pins.
-type pinnedRecord struct {
-	Store   string          `json:"store"`
-	Digests []digest.Digest `json:"digests"`
-}
-
-func pinnedPrefix(id string) string { return "pinned/" + id + "/" }
-
-// PinKey is the record that pins a digest in the store of t for id, as Pin does, for who
-// writes it and deletes it together with records of his own.
-func (t *Tier) PinKey(d digest.Digest, id string) string { return pinKey(t.store, d, id) }
-
-// Pin keeps the bytes of digests in the store of t until Unpin of the same id. With
-// present they must be there: the error wraps oci.ErrConflict where some are not any more.
-// Without, they are kept from the moment they come. Nothing is pinned unless fence holds in
-// the same transaction.
-func (r *Registry) Pin(ctx context.Context, t *Tier, digests []digest.Digest, id string, present bool, fence ...Condition) error {
-	for len(digests) > 0 {
-		n := min(len(digests), pinsPerChange)
-		change := Change{If: slices.Clone(fence), Put: []Put{{Key: pinnedPrefix(id) + r.NewID(), Value: Encode(pinnedRecord{Store: t.store, Digests: digests[:n]})}}}
-		for _, d := range digests[:n] {
-			if present {
-				change.If = append(change.If, Present(blobKey(t.store, d)))
-			}
-			change.Put = append(change.Put, Put{Key: pinKey(t.store, d, id)})
-		}
-		if _, err := r.catalog.Commit(ctx, change); err != nil {
-			return fmt.Errorf("pin in %s: %w", t.Name, err)
-		}
-		digests = digests[n:]
-	}
-	return nil
-}
-
-// Unpin lets go of everything that was pinned under id, before a crash too.
-func (r *Registry) Unpin(ctx context.Context, id string) error {
-	for {
-		page, err := r.catalog.List(ctx, Query{Prefix: pinnedPrefix(id), Limit: 100})
-		if err != nil || len(page) == 0 {
-			return err
-		}
-		for _, record := range page {
-			entry, err := Decode[pinnedRecord](record)
-			if err != nil {
-				return err
-			}
-			change := Change{Delete: []string{record.Key}}
-			for _, d := range entry.Digests {
-				change.Delete = append(change.Delete, pinKey(entry.Store, d, id))
-			}
-			if _, err := r.catalog.Commit(ctx, change); err != nil {
-				return fmt.Errorf("unpin %s: %w", id, err)
-			}
-		}
-	}
-}
-
-// Store stores a small content of the registry's own, which the caller has pinned.
-func (r *Registry) Store(ctx context.Context, t *Tier, d digest.Digest, body []byte) (key string, err error) {
-	s, err := r.Stage(ctx, t, d, body)
-	if err != nil {
-		return "", err
-	}
-	err = Retry(ctx, func() error {
-		var change Change
-		if err := s.Change(ctx, &change); err != nil {
-			return err
-		}
-		_, err := r.catalog.Commit(ctx, change)
-		return s.failed(err)
-	})
-	s.Settle(ctx, err)
-	return s.Key(), err
-}
-
-// KeepRecord makes the write that keeps the bytes of d in the store of t for as long as
-// the event named id tells of them: for ever.
-func (r *Registry) KeepRecord(t *Tier, d digest.Digest, id string) Put {
-	return Put{Key: refPrefix(t.store, d) + ".record/" + id}
-}
-
-// HasBytes asks that the store of t has the bytes of d.
-func (r *Registry) HasBytes(t *Tier, d digest.Digest) Condition { return Present(blobKey(t.store, d)) }
-
-// Brought is content that Bring has brought.
+// Brought is content that was brought.
 type Brought struct {
 	How  How
 	Key  string // in the store it came to
 	Size int64
 }
 
-// Bring makes the bytes of d, which the store of from has, present in the store of to,
-// where the caller has pinned it. The bytes are proven before they are recorded: by the store's
-// own SHA-256 of the whole object where it gives one, by reading them back otherwise.
+// Bringing says where contents are brought from and to, and what for.
+type Bringing struct {
+	From, To *Tier
+	Purpose  string // in the intents of the objects, with Actor
+	Actor    string
+	AtOnce   int // how many are copied at once, and of small ones four times as many; 0: one
+	// Fence has to hold whenever something is announced or recorded: whoever has lost the
+	// right to bring something begins no more of it.
+	Fence []Condition
+}
+
+// Bring is BringAll of one digest.
 func (r *Registry) Bring(ctx context.Context, from, to *Tier, d digest.Digest, purpose, actor string) (Brought, error) {
-	var b Brought
-	err := Retry(ctx, func() (err error) {
-		b, err = r.bring(ctx, from, to, d, purpose, actor)
-		return err
-	})
-	if err != nil {
-		return b, fmt.Errorf("bring %s from %s to %s: %w", d, from.Name, to.Name, err)
-	}
-	return b, nil
+	var brought Brought
+	err := r.BringAll(ctx, Bringing{From: from, To: to, Purpose: purpose, Actor: actor}, []digest.Digest{d},
+		func(_ digest.Digest, b Brought) { brought = b })
+	return brought, err
 }
 
-func (r *Registry) bring(ctx context.Context, from, to *Tier, d digest.Digest, purpose, actor string) (Brought, error) {
-	record, blob, err := r.blobRecord(ctx, to.store, d)
-	if err == nil {
-		unchanged, renewed := r.renew(record, blob)
-		_, err := r.catalog.Commit(ctx, Change{If: []Condition{unchanged}, Put: renewed})
-		return Brought{How: Linked, Key: blob.Key, Size: blob.Size}, err
-	}
-	if !errors.Is(err, oci.ErrBlobUnknown) {
-		return Brought{}, err
-	}
-	_, source, err := r.blobRecord(ctx, from.store, d)
-	if err != nil {
-		return Brought{}, err
-	}
-	object, err := r.Announce(ctx, to, d, purpose, actor)
-	if err != nil {
-		return Brought{}, err
-	}
-	b := Brought{Key: object, Size: source.Size}
-	if b.How, err = transfer(ctx, from, to, source, object, d); err == nil {
-		_, err = r.catalog.Commit(ctx, Change{
-			If:     []Condition{Unchanged(record), Present(intentKey(to.store, object))},
-			Put:    []Put{{Key: record.Key, Value: Encode(blobRecord{Key: object, Size: source.Size, RenewedAt: r.Now()})}},
-			Delete: []string{intentKey(to.store, object)},
-		})
-	}
-	if err != nil {
-		(&Staged{Digest: d, registry: r, tier: to, object: object}).Settle(ctx, err)
-	}
-	return b, err
-}
-
-// transfer brings the bytes to object and proves them.
-func transfer(ctx context.Context, from, to *Tier, source blobRecord, object string, d digest.Digest) (How, error) {
-	if !to.Bucket.CanCopyFrom(from.Bucket) {
-		return Streamed, stream(ctx, from, to, source, object, d)
-	}
-	if err := to.Bucket.CopyFrom(ctx, from.Bucket, source.Key, object, source.Size); err != nil {
-		return Copied, err
-	}
-	return Copied, prove(ctx, to.Bucket, object, source.Size, d)
-}
-
-// stream sends the bytes through this process; what is not d is not recorded.
-func stream(ctx context.Context, from, to *Tier, source blobRecord, object string, d digest.Digest) error {
-	rc, err := from.Bucket.Open(ctx, source.Key, 0, source.Size)
-	if err != nil {
-		return err
-	}
-	defer rc.Close()
-	verifier := d.Verifier()
-	if err := to.Bucket.Put(ctx, object, io.TeeReader(rc, verifier), source.Size); err != nil {
-		return err
-	}
-	if !verifier.Verified() {
-		return fmt.Errorf("%w: object %s is not %s", oci.ErrCorrupt, source.Key, d)
-	}
-	return prove(ctx, to.Bucket, object, source.Size, d)
-}
-
-// prove checks that an object is what it should be.
-func prove(ctx context.Context, bucket Bucket, object string, size int64, d digest.Digest) error {
-	info, err := bucket.Stat(ctx, object)
-	if err != nil {
-		return err
-	}
-	if info.Size != size {
-		return fmt.Errorf("%w: object %s has %d bytes, not %d", oci.ErrCorrupt, object, info.Size, size)
-	}
-	if info.SHA256 != "" && d.Algorithm() == digest.SHA256 {
-		if info.SHA256 != d.Encoded() {
-			return fmt.Errorf("%w: object %s has SHA-256 %s, not %s", oci.ErrCorrupt, object, info.SHA256, d)
+// BringAll makes the bytes of digests, which the store of From has, present in the store of
+// To, where the caller has pinned them: what is there stays, for the pins. The bytes are
+// proven before they are recorded: by the store's own SHA-256 of the whole object where it
+// gives one, by reading them back otherwise. done is told of each, one after the other.
+//
+// The objects of a batch are announced in one transaction and recorded in another: two for
+// each would cost more than small contents themselves. Where a store does not answer, what
+// is missing is tried again, under other keys, a few times.
+func (r *Registry) BringAll(ctx context.Context, b Bringing, digests []digest.Digest, done func(digest.Digest, Brought)) error {
+	for batch := range slices.Chunk(digests, bringBatch) {
+		if err := r.bringBatch(ctx, b, batch, done); err != nil {
+			return fmt.Errorf("bring from %s to %s: %w", b.From.Name, b.To.Name, err)
 		}
-		return nil
-	}
-	return reread(ctx, bucket, object, size, d)
-}
-
-// reread checks that the bytes of an object are what they should be, whatever the store
-// says of them.
-func reread(ctx context.Context, bucket Bucket, object string, size int64, d digest.Digest) error {
-	rc, err := bucket.Open(ctx, object, 0, size)
-	if err != nil {
-		return err
-	}
-	defer rc.Close()
-	got, err := d.Algorithm().FromReader(rc)
-	if err != nil {
-		return fmt.Errorf("%w: %w", oci.ErrUnavailable, err)
-	}
-	if got != d {
-		return fmt.Errorf("%w: object %s is %s, not %s", oci.ErrCorrupt, object, got, d)
 	}
 	return nil
+}
+
+func (r *Registry) bringBatch(ctx context.Context, b Bringing, batch []digest.Digest, done func(digest.Digest, Brought)) error {
+	pause := bringPause
+	for try := 1; len(batch) > 0; {
+		before := len(batch)
+		err := retryBehind(ctx, b.Fence, func() (err error) {
+			batch, err = r.bring(ctx, b, batch, done)
+			return err
+		})
+		if len(batch) < before {
+			try, pause = 1, bringPause // it goes on
+		}
+		if err == nil {
+			continue
+		}
+		if !errors.Is(err, oci.ErrUnavailable) || try == bringTries {
+			return err
+		}
+		r.log.WarnContext(ctx, "contents are brought once more", "purpose", b.Purpose, "error", err)
+		if err := wait(ctx, pause); err != nil {
+			return err
+		}
+		try, pause = try+1, 2*pause
+	}
+	return nil
+}
+
+// coming is content on its way.
+type coming struct {
+	*Staged
+	record Record // of the blob above, as it was read: there is none
+	source blobRecord
+	how    How
+	proven bool // the bytes are there, and are what they should be
+	err    error
+}
+
+// bring brings the first contents of a batch, and returns those that are left.
+func (r *Registry) bring(ctx context.Context, b Bringing, digests []digest.Digest, done func(digest.Digest, Brought)) (left []digest.Digest, err error) {
+	batch, left, err := r.missing(ctx, b, digests, done)
+	if err != nil || len(batch) == 0 {
+		return left, err
+	}
+	if err := r.announceAll(ctx, b, batch); err != nil {
+		return slices.Concat(digestsOf(batch), left), err
+	}
+	failure := r.transferAll(ctx, b, batch)
+	proven := slices.DeleteFunc(slices.Clone(batch), func(c *coming) bool { return !c.proven })
+	err = r.recordAll(ctx, b, proven)
+	if errors.Is(err, oci.ErrConflict) && !lost(err, b.Fence) {
+		err = r.recordEach(ctx, b, proven) // somebody else brought some of them meanwhile
+	} else {
+		for _, c := range proven {
+			c.err = err
+		}
+	}
+	var missed []digest.Digest
+	for _, c := range batch {
+		if c.proven && c.err == nil {
+			done(c.Digest, c.brought())
+			continue
+		}
+		c.settle(ctx)
+		missed = append(missed, c.Digest)
+	}
+	return slices.Concat(missed, left), errors.Join(failure, err)
+}
+
+func digestsOf(batch []*coming) []digest.Digest {
+	digests := make([]digest.Digest, len(batch))
+	for i, c := range batch {
+		digests[i] = c.Digest
+	}
+	return digests
+}
+
+func (c *coming) brought() Brought { return Brought{How: c.how, Key: c.object, Size: c.Size} }
+
+// missing takes those of digests that are not there above, as far as bringBytes goes, and
+// tells of those that are.
+func (r *Registry) missing(ctx context.Context, b Bringing, digests []digest.Digest, done func(digest.Digest, Brought)) (batch []*coming, left []digest.Digest, err error) {
+	keys := make([]string, 0, 2*len(digests))
+	for _, d := range digests {
+		keys = append(keys, blobKey(b.To.store, d), blobKey(b.From.store, d))
+	}
+	records, err := r.catalog.Get(ctx, keys...)
+	if err != nil {
+		return nil, digests, err
+	}
+	var size int64
+	for i, d := range digests {
+		above, below := records[2*i], records[2*i+1]
+		if above.Revision != 0 {
+			blob, err := Decode[blobRecord](above)
+			if err != nil {
+				return nil, digests, err
+			}
+			done(d, Brought{How: Linked, Key: blob.Key, Size: blob.Size})
+			continue
+		}
+		if below.Revision == 0 {
+			return nil, digests, fmt.Errorf("%w: %s", oci.ErrBlobUnknown, d)
+		}
+		blob, err := Decode[blobRecord](below)
+		if err != nil {
+			return nil, digests, err
+		}
+		if size += blob.Size; len(batch) > 0 && size > bringBytes {
+			return batch, digests[i:], nil
+		}
+		batch = append(batch, &coming{record: above, source: blob, Staged: &Staged{Digest: d, Size: blob.Size, registry: r, tier: b.To}})
+	}
+	return batch, nil, nil
+}
+
+// announceAll makes keys that nobody has used before and writes the intents that name them.
+func (r *Registry) announceAll(ctx context.Context, b Bringing, batch []*coming) error {
+	change := Change{If: slices.Clone(b.Fence)}
+	intent := Encode(intentRecord{For: b.Purpose, By: b.Actor, StartedAt: r.Now()})
+	for _, c := range batch {
+		c.object = objectKey(c.Digest, r.NewID())
+		change.Put = append(change.Put, Put{Key: intentKey(b.To.store, c.object), Value: intent})
+	}
+	if _, err := r.catalog.Commit(ctx, change); err != nil {
+		return fmt.Errorf("announce objects: %w", err)
+	}
+	return nil
+}
+
+// smallContent is up to how many bytes a content takes a store longer to answer than to copy.
+const smallContent = 1 << 20
+
+// share is how much of what is done at once a content takes up.
+func (c *coming) share() int64 {
+	if c.Size <= smallContent {
+		return 1
+	}
+	return 4
+}
+
+// transferAll brings the bytes, some at once. Once something fails nothing more is begun, and
+// that has no error; what is under way ends by itself, for it may be good.
+func (r *Registry) transferAll(ctx context.Context, b Bringing, batch []*coming) error {
+	var group errgroup.Group
+	turns := semaphore.NewWeighted(4 * int64(max(b.AtOnce, 1)))
+	var failed atomic.Bool
+	for _, c := range batch {
+		if err := turns.Acquire(ctx, c.share()); err != nil {
+			return errors.Join(err, group.Wait())
+		}
+		group.Go(func() error {
+			defer turns.Release(c.share())
+			if failed.Load() {
+				return nil
+			}
+			c.err = r.guarded(ctx, func() (err error) {
+				c.how, err = c.transfer(ctx, b.From)
+				c.proven = err == nil
+				return err
+			})
+			failed.CompareAndSwap(false, c.err != nil)
+			return c.err
+		})
+	}
+	return group.Wait()
+}
+
+// guarded turns a panic into an error: in a goroutine of its own it would end the process.
+func (r *Registry) guarded(ctx context.Context, work func() error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			r.log.ErrorContext(ctx, "panic while contents were brought", "panic", v, "stack", string(debug.Stack()))
+			err = fmt.Errorf("%w: an internal error stopped it", oci.ErrUndecidable)
+		}
+	}()
+	return work()
+}
+
+// settle ends what came to nothing. An object that the store may make yet stays with its
+// intent, for garbage collection; others go.
+func (c *coming) settle(ctx context.Context) {
+	switch {
+	case ctx.Err() != nil, errors.Is(c.err, oci.ErrUndecidable):
+	case c.err == nil: // it was not begun
+		c.Discard(ctx)
+	default:
+		c.Settle(ctx, c.err)
+	}
+}
+
+// recordAll makes all that was brought known in one transaction.
+func (r *Registry) recordAll(ctx context.Context, b Bringing, batch []*coming) error {
+	if len(batch) == 0 {
+		return nil
+	}
+	change := Change{If: slices.Clone(b.Fence)}
+	for _, c := range batch {
+		intent := intentKey(b.To.store, c.object)
+		change.If = append(change.If, Unchanged(c.record), Present(intent))
+		change.Put = append(change.Put, Put{Key: c.record.Key, Value: Encode(blobRecord{Key: c.object, Size: c.Size, RenewedAt: r.Now()})})
+		change.Delete = append(change.Delete, intent)
+	}
+	_, err := r.catalog.Commit(ctx, change)
+	return err
+}
+
+// recordEach is recordAll one by one. The error is the last of them.
+func (r *Registry) recordEach(ctx context.Context, b Bringing, batch []*coming) (err error) {
+	for _, c := range batch {
+		if c.err = r.recordAll(ctx, b, []*coming{c}); c.err != nil {
+			err = c.err
+		}
+	}
+	return err
 }

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -88,6 +90,154 @@ func TestBringCorrupt(t *testing.T) {
 			w.audit(true)
 		}
 	}
+}
+
+// What is larger than one request may hold goes in parts, and nothing stays of what breaks
+// off or is not what it should be.
+func TestBringInParts(t *testing.T) {
+	for name, c := range map[string]struct {
+		digest  func([]byte) digest.Digest
+		size    int
+		corrupt bool
+		fails   string // which call of the store does
+		want    error
+	}{
+		"three parts":             {digest.FromBytes, 11*mib + 7, false, "", nil},
+		"even parts":              {digest.FromBytes, 10 * mib, false, "", nil},
+		"sha512":                  {digest.SHA512.FromBytes, 6 * mib, false, "", nil},
+		"a wrong byte":            {digest.FromBytes, 11 * mib, true, "", oci.ErrCorrupt},
+		"a wrong byte, by sha512": {digest.SHA512.FromBytes, 6 * mib, true, "", oci.ErrCorrupt},
+		"no part is taken":        {digest.FromBytes, 11 * mib, false, "part", oci.ErrUnavailable},
+		"it is never completed":   {digest.FromBytes, 11 * mib, false, "complete", oci.ErrUnavailable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, nil)
+			w.SetLargest(5 * mib)
+			above := w.buckets["stable"]
+			above.copies, above.corrupt = false, c.corrupt
+			data := bytesOf(1, c.size)
+			d := c.digest(data)
+			if err := w.upload(w.dev, data, []chunk{{size: c.size, final: true}}, d); err != nil {
+				t.Fatal(err)
+			}
+			above.fail(c.fails)
+			b, err := w.Bring(t.Context(), w.dev.Tier, w.stable.Tier, d, "test", "alice")
+			if !errors.Is(err, c.want) || c.want != nil && err == nil {
+				t.Fatalf("got %+v, %v; want %v", b, err, c.want)
+			}
+			if len(above.open) != 0 {
+				t.Errorf("uploads are open: %v", above.open)
+			}
+			if c.want == nil {
+				rc, err := above.Open(t.Context(), b.Key, 0, -1)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer rc.Close()
+				if got, err := io.ReadAll(rc); err != nil || !bytes.Equal(got, data) || b.How != tiers.Streamed {
+					t.Errorf("other bytes came, %v: %d, %v", b.How, len(got), err)
+				}
+			} else if len(above.live) != 0 || len(w.left("store/"+w.stable.Tier.Store()+"/blob/")) != 0 {
+				t.Error("something is left of it")
+			}
+			w.audit(c.want != oci.ErrUnavailable) // what a store may make yet stays announced
+		})
+	}
+}
+
+// A store that stumbles now and then has what is missing brought once more, under other keys.
+func TestBringAgain(t *testing.T) {
+	for _, copies := range []bool{true, false} {
+		w := newWorld(t, nil)
+		var all []digest.Digest
+		for i := range 40 {
+			all = append(all, w.blob(w.dev, bytesOf(uint64(i), 50)).Digest)
+		}
+		w.buckets["stable"].copies = copies
+		w.buckets["stable"].failEach(7)
+		if err := w.bringSome(all); err != nil {
+			t.Fatal(err)
+		}
+		w.buckets["stable"].failEach(0)
+		w.audit(false)
+		for _, d := range all {
+			if b, err := w.Bring(t.Context(), w.dev.Tier, w.stable.Tier, d, "test", "alice"); err != nil || b.How != tiers.Linked {
+				t.Errorf("%+v, %v", b, err)
+			}
+		}
+	}
+}
+
+// Contents come in batches, whatever others do meanwhile: what somebody else brought first is
+// theirs, each is told of once, and no object is left over.
+func TestBringAll(t *testing.T) {
+	for name, c := range map[string]struct {
+		before    string // what is about to be written
+		meanwhile func(w *world, all []digest.Digest) error
+	}{
+		"alone":                {"-", nil},
+		"some are there":       {"store/%s/intent/", func(w *world, all []digest.Digest) error { return w.bringSome(all[3:9]) }},
+		"some come meanwhile":  {"store/%s/blob/", func(w *world, all []digest.Digest) error { return w.bringSome(all[30:60]) }},
+		"all of them, at once": {"store/%s/blob/", func(w *world, all []digest.Digest) error { return w.bringSome(all) }},
+	} {
+		for _, copies := range []bool{true, false} {
+			t.Run(fmt.Sprint(name, ", copies ", copies), func(t *testing.T) {
+				w := newWorld(t, nil)
+				w.buckets["stable"].copies = copies
+				var all []digest.Digest
+				for i := range 75 {
+					all = append(all, w.blob(w.dev, bytesOf(uint64(i), 50+i)).Digest)
+				}
+				prefix := strings.ReplaceAll(c.before, "%s", w.stable.Tier.Store())
+				w.catalog.onCommit(func(change tiers.Change) {
+					if c.meanwhile != nil && slices.ContainsFunc(change.Put, func(p tiers.Put) bool { return strings.HasPrefix(p.Key, prefix) }) {
+						w.catalog.onCommit(nil)
+						if err := c.meanwhile(w, all); err != nil {
+							t.Error(err)
+						}
+					}
+				})
+				told := map[digest.Digest]string{}
+				way := tiers.Bringing{From: w.dev.Tier, To: w.stable.Tier, Purpose: "test", Actor: "alice", AtOnce: 4}
+				err := w.BringAll(t.Context(), way, all, func(d digest.Digest, b tiers.Brought) {
+					if told[d] != "" {
+						t.Errorf("told twice of %s", d)
+					}
+					told[d] = b.Key
+				})
+				if err != nil || len(told) != len(all) {
+					t.Fatalf("told of %d, %v", len(told), err)
+				}
+				for _, r := range w.catalog.all(t, "store/"+w.stable.Tier.Store()+"/blob/") {
+					d := digest.Digest(r.Key[strings.LastIndex(r.Key, "/")+1:])
+					if key := fields(t, r)["key"]; key != told[d] {
+						t.Errorf("%s is at %s, told %s", d, key, told[d])
+					}
+				}
+				w.audit(true)
+			})
+		}
+	}
+}
+
+// bringSome is somebody else who brings contents.
+func (w *world) bringSome(digests []digest.Digest) error {
+	way := tiers.Bringing{From: w.dev.Tier, To: w.stable.Tier, Purpose: "other", Actor: "bob"}
+	return w.BringAll(w.t.Context(), way, digests, func(digest.Digest, tiers.Brought) {})
+}
+
+// Whatever write of a batch fails, another try brings all of it, and nothing is left that
+// nobody knows of.
+func TestBringAllFaults(t *testing.T) {
+	var all []digest.Digest
+	eachFault(t, func(w *world) {
+		all = nil
+		for i := range 5 {
+			all = append(all, w.blob(w.dev, bytesOf(uint64(i), 50)).Digest)
+		}
+	}, func(w *world) {
+		w.again("bring", func() error { return w.bringSome(all) })
+	})
 }
 
 func TestBringUnknown(t *testing.T) {

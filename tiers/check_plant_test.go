@@ -224,14 +224,14 @@ var plantedLeftOvers = []planted{
 	{name: "a link of an arrival of nobody", finds: kindsOf("mark-orphan"), plant: func(c *checked) {
 		c.plant("tier/release/link/acme/app@"+c.a.all[2].String(), `{"size":40,"pending":["gone.1"]}`)
 	}},
-	{name: "all that an arrival of nobody has staged", alone: true, finds: kindsOf("mark-orphan", "mark-orphan", "mark-orphan", "mark-orphan", "staged-orphan", "staged-orphan", "staged-orphan"),
+	{name: "all that an arrival of nobody has staged", alone: true, finds: kindsOf("mark-orphan", "mark-orphan", "mark-orphan", "mark-orphan", "staged-orphan"),
 		besides: slices.Repeat(kindsOf("reference-orphan"), 5),
 		plant: func(c *checked) {
 			if err := c.stage("gone.1", c.artifact(1, "b")); err != nil {
 				c.t.Fatal(err)
 			}
 		}},
-	{name: "all that an arrival of nobody has committed", alone: true, finds: kindsOf("committed-orphan", "mark-orphan", "mark-orphan", "mark-orphan", "mark-orphan", "staged-orphan", "staged-orphan", "staged-orphan"),
+	{name: "all that an arrival of nobody has committed", alone: true, finds: kindsOf("committed-orphan", "mark-orphan", "mark-orphan", "mark-orphan", "mark-orphan", "staged-orphan"),
 		plant: func(c *checked) {
 			a := c.artifact(1, "b")
 			if err := c.stage("gone.1", a); err != nil {

@@ -177,7 +177,7 @@ func (c *Checking) isStaged(ctx context.Context, d digest.Digest) (staged bool, 
 	}
 	err = c.Walk(ctx, Query{Prefix: "staged/"}, func(page []Record) error {
 		for _, record := range page {
-			if entry, err := Decode[stagedRecord](record); err == nil && entry.Manifest == d {
+			if entry, err := Decode[stagedRecord](record); err == nil && entry.tellsOf(d) {
 				staged, c.staged = true, d // most suspects are of one large manifest
 			}
 		}

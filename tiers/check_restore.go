@@ -163,7 +163,8 @@ func (c *Checking) bringBack(ctx context.Context, s *checkStore, f Finding, reco
 	if err != nil {
 		return err
 	}
-	if _, err = transfer(ctx, source.tiers[0], t, b, object, d); err == nil {
+	copied := &coming{Staged: &Staged{Digest: d, Size: b.Size, registry: r, tier: t, object: object}, source: b}
+	if _, err = copied.transfer(ctx, source.tiers[0]); err == nil {
 		err = reread(ctx, t.Bucket, object, b.Size, d)
 	}
 	if err == nil {
@@ -180,7 +181,7 @@ func (c *Checking) bringBack(ctx context.Context, s *checkStore, f Finding, reco
 		}, Event{Key: object, Size: b.Size})
 	}
 	if err != nil {
-		(&Staged{Digest: d, registry: r, tier: t, object: object}).Settle(ctx, err)
+		copied.Settle(ctx, err)
 	}
 	return err
 }

@@ -21,5 +21,8 @@ func (r *Registry) Kept() int {
 	return r.pages.bytes
 }
 
+// SetLargest sets how many bytes one request to a store may hold.
+func (r *Registry) SetLargest(n int64) { r.largest = n }
+
 // SetWindow makes a search for strays remember so many objects at once.
 func (r *Registry) SetWindow(n int) { r.window = n }

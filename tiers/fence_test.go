@@ -5,6 +5,8 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/opencontainers/go-digest"
+
 	"sluice.dev/sluice/oci"
 	"sluice.dev/sluice/tiers"
 )
@@ -35,6 +37,14 @@ func TestFence(t *testing.T) {
 	if err := w.Pin(t.Context(), w.dev.Tier, a.all, "fenced", true, fence); !errors.Is(err, oci.ErrConflict) {
 		t.Errorf("pin behind the fence: got %v, want ErrConflict", err)
 	}
+	way := tiers.Bringing{From: w.dev.Tier, To: w.stable.Tier, Purpose: "test", Actor: "alice", Fence: []tiers.Condition{fence}}
+	if err := w.BringAll(t.Context(), way, a.all, func(digest.Digest, tiers.Brought) { t.Error("brought behind the fence") }); !errors.Is(err, oci.ErrConflict) {
+		t.Errorf("bring behind the fence: got %v, want ErrConflict", err)
+	}
+	if _, err := w.Store(t.Context(), w.stable.Tier, digest.FromString("x"), []byte("x"), fence); !errors.Is(err, oci.ErrConflict) {
+		t.Errorf("store behind the fence: got %v, want ErrConflict", err)
+	}
+	w.audit(true)
 	for _, d := range a.all {
 		if _, err := w.Bring(t.Context(), w.dev.Tier, w.stable.Tier, d, "test", "alice"); err != nil {
 			t.Fatal(err)

@@ -139,7 +139,7 @@ func TestPushAndDeleteInterleaved(t *testing.T) {
 
 // An arrival that stages what another one takes away, or finishes, at every point of it.
 func TestArrivalsInterleaved(t *testing.T) {
-	layers := layersOf(45) // two batches
+	layers := layersOf(55) // two batches
 	var a artifact
 	prepare := func(w *world) {
 		store := func(d digest.Digest, body []byte) {
@@ -307,4 +307,55 @@ func TestArrivalsInterleaved(t *testing.T) {
 			}
 		}, again, again, func(w *world) { w.wantShown(a, 1, "finished"); w.audit(true) })
 	})
+}
+
+// The same where a batch holds several manifests: of two arrivals, the manifests of one are
+// all of the other's, or share its blobs.
+func TestArrivalBatchesInterleaved(t *testing.T) {
+	then := func(w *world, id string, a artifact, end string) error {
+		if end == "rollback" {
+			return w.stable.Arrival(id).Rollback(w.t.Context())
+		}
+		if err := w.commit(id, a, "tag-"+id); err != nil {
+			return err
+		}
+		return w.stable.Arrival(id).Finish(w.t.Context())
+	}
+	for _, same := range []bool{true, false} {
+		for _, end := range []string{"rollback", "finish"} {
+			var p, q artifact
+			prepare := func(w *world) {
+				p = w.artifact(1, "a")
+				if q = p; !same {
+					q = w.artifact(1, "b")
+				}
+				if err := w.stage("p", p); err != nil {
+					w.t.Fatal(err)
+				}
+			}
+			t.Run(fmt.Sprintf("stage, %s of the other, same %v", end, same), func(t *testing.T) {
+				eachInterleaving(t, prepare, func(w *world) error { return w.stage("q", q) },
+					func(w *world) error { return then(w, "p", p, end) },
+					func(w *world) {
+						if err := then(w, "q", q, "finish"); err != nil {
+							w.t.Error(err)
+						}
+						w.wantShown(q, 1, "finished")
+						w.audit(true)
+					})
+			})
+			t.Run(fmt.Sprintf("rollback, stage and %s of the other, same %v", end, same), func(t *testing.T) {
+				eachInterleaving(t, prepare, func(w *world) error { return then(w, "p", p, "rollback") },
+					func(w *world) error { return errors.Join(w.stage("q", q), then(w, "q", q, end)) },
+					func(w *world) {
+						if end == "finish" {
+							w.wantShown(q, 1, "finished")
+						} else {
+							w.wantShown(q, 0, "rolled back")
+						}
+						w.audit(true)
+					})
+			})
+		}
+	}
 }

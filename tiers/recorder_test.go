@@ -76,6 +76,37 @@ type bucket struct {
 	before  func(op, key string) // called ahead of every write, if not nil
 	copies  bool                 // whether copies between buckets are offered
 	corrupt bool                 // flip a byte of what is copied or put
+	failing string               // which call fails, before it does anything
+	each    int                  // each so many-th put or copy fails; 0: none
+	calls   int
+}
+
+// fail has all calls of one kind fail; empty: none.
+func (b *bucket) fail(op string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.failing = op
+}
+
+// failEach has each n-th put or copy fail; 0: none.
+func (b *bucket) failEach(n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.each, b.calls = n, 0
+}
+
+// fails says whether a call is to fail.
+func (b *bucket) fails(op string) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	counted := op == "put" || op == "copy"
+	if counted {
+		b.calls++
+	}
+	if op == b.failing || counted && b.each > 0 && b.calls%b.each == 0 {
+		return fmt.Errorf("injected into %s: %w", op, oci.ErrUnavailable)
+	}
+	return nil
 }
 
 func record(t *testing.T, b tiers.Bucket, f *faults) *bucket {
@@ -120,6 +151,9 @@ func (b *bucket) made(key string, err error) error {
 func (b *bucket) Put(ctx context.Context, key string, r io.Reader, size int64) error {
 	b.call("put", key)
 	b.begin(key)
+	if err := b.fails("put"); err != nil {
+		return err
+	}
 	if b.corrupt {
 		r = &flipper{r: r}
 	}
@@ -129,6 +163,9 @@ func (b *bucket) Put(ctx context.Context, key string, r io.Reader, size int64) e
 func (b *bucket) CopyFrom(ctx context.Context, from tiers.Objects, src, key string, size int64) error {
 	b.call("copy", key)
 	b.begin(key)
+	if err := b.fails("copy"); err != nil {
+		return err
+	}
 	return b.faults.write("copy", func() error {
 		if !b.corrupt {
 			return b.made(key, b.Bucket.CopyFrom(ctx, from.(*bucket).Bucket, src, key, size))
@@ -190,6 +227,12 @@ func (b *bucket) PutPart(ctx context.Context, key, id string, number int, r io.R
 	}
 	b.parts[name] = true
 	b.mu.Unlock()
+	if err := b.fails("part"); err != nil {
+		return tiers.Part{}, err
+	}
+	if b.corrupt {
+		r = &flipper{r: r}
+	}
 	var part tiers.Part
 	err := b.faults.write("part", func() (err error) {
 		part, err = b.Bucket.PutPart(ctx, key, id, number, r, size)
@@ -206,6 +249,9 @@ func (b *bucket) Complete(ctx context.Context, key, id string, parts []tiers.Par
 	}
 	b.written[key] = id
 	b.mu.Unlock()
+	if err := b.fails("complete"); err != nil {
+		return err
+	}
 	return b.faults.write("complete", func() error {
 		err := b.Bucket.Complete(ctx, key, id, parts)
 		if err == nil {

@@ -154,8 +154,30 @@ func (r *Repository) Predecessors(ctx context.Context, desc ocispec.Descriptor) 
 	}
 }
 
+// HasReferrers says whether anything names subject, seen or not.
+func (r *Repository) HasReferrers(ctx context.Context, subject digest.Digest) (bool, error) {
+	records, err := r.registry.catalog.List(ctx, Query{Prefix: referrerPrefix(r.Tier.Name, r.Name, subject), Limit: 1, KeysOnly: true})
+	if err != nil {
+		return false, fmt.Errorf("referrers of %s@%s: %w", r.FullName(), subject, err)
+	}
+	return len(records) > 0, nil
+}
+
 // SubjectGeneration is the record whose revision grows when a referrer of subject goes.
 // A decision that rests on the referrers compares it when it takes effect.
 func (r *Repository) SubjectGeneration(ctx context.Context, subject digest.Digest) (Record, error) {
 	return r.get(ctx, subjectKey(r.Tier.Name, r.Name, subject))
+}
+
+// SubjectGenerations is SubjectGeneration of many, in few reads.
+func (r *Repository) SubjectGenerations(ctx context.Context, subjects ...digest.Digest) ([]Record, error) {
+	keys := make([]string, len(subjects))
+	for i, s := range subjects {
+		keys[i] = subjectKey(r.Tier.Name, r.Name, s)
+	}
+	records, err := r.registry.catalog.Get(ctx, keys...)
+	if err != nil {
+		return nil, fmt.Errorf("subjects of %s: %w", r.FullName(), err)
+	}
+	return records, nil
 }

@@ -78,6 +78,7 @@ type Registry struct {
 	sessionKey []byte // authenticates the ids of upload sessions
 	bodies     bodies
 	pages      *pages
+	largest    int64 // bytes that one request to a store may hold
 	collection CollectConfig
 	id         string // of the catalog
 	window     int    // how many objects a search for strays remembers at once
@@ -91,7 +92,7 @@ func New(ctx context.Context, config Config) (*Registry, error) {
 	if len(config.Tiers) == 0 {
 		return nil, errors.New("tiers: at least one tier is needed")
 	}
-	r := &Registry{catalog: config.Catalog, log: config.Log, now: config.Now, announcers: map[string]*announcer{}, window: strayWindow}
+	r := &Registry{catalog: config.Catalog, log: config.Log, now: config.Now, announcers: map[string]*announcer{}, largest: singlePut, window: strayWindow}
 	if r.now == nil {
 		r.now = time.Now
 	}
@@ -335,15 +336,24 @@ func Retry(ctx context.Context, change func() error) error {
 		if !errors.Is(err, oci.ErrConflict) || try == maxTries {
 			return err
 		}
-		jitter, randErr := rand.Int(rand.Reader, big.NewInt(int64(pause)))
-		if randErr != nil {
-			return errors.Join(err, randErr)
-		}
-		select {
-		case <-time.After(pause/2 + time.Duration(jitter.Int64())):
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := wait(ctx, pause); err != nil {
+			return err
 		}
 		pause *= 2
+	}
+}
+
+// wait waits for about so long, half of it at the least: those who wait for the same do not
+// come back together.
+func wait(ctx context.Context, pause time.Duration) error {
+	jitter, err := rand.Int(rand.Reader, big.NewInt(int64(pause)))
+	if err != nil {
+		return err
+	}
+	select {
+	case <-time.After(pause/2 + time.Duration(jitter.Int64())):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }

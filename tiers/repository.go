@@ -166,6 +166,30 @@ func (r *Repository) manifestRecord(ctx context.Context, d digest.Digest) (Recor
 	return record, m, err
 }
 
+// Missing lists those of some manifests that the repository does not show, in few reads.
+func (r *Repository) Missing(ctx context.Context, digests []digest.Digest) (missing []digest.Digest, err error) {
+	keys := make([]string, len(digests))
+	for i, d := range digests {
+		keys[i] = manifestKey(r.Tier.Name, r.Name, d)
+	}
+	records, err := r.registry.catalog.Get(ctx, keys...)
+	if err != nil {
+		return nil, fmt.Errorf("manifests of %s: %w", r.FullName(), err)
+	}
+	for i, record := range records {
+		shown := false
+		if record.Revision != 0 {
+			if _, _, shown, err = seen[ManifestRecord](ctx, r.registry, record); err != nil {
+				return nil, err
+			}
+		}
+		if !shown {
+			missing = append(missing, digests[i])
+		}
+	}
+	return missing, nil
+}
+
 // Basis is what a decision about an artifact rests on besides its bytes. The transaction
 // that acts on the decision compares it.
 type Basis struct {

@@ -56,7 +56,7 @@ func (r *Repository) TagsOf(ctx context.Context, d digest.Digest) ([]string, err
 	return tags, err
 }
 
-// TagsThere says which of some tags the repository has, in one read.
+// TagsThere says which of some tags the repository has, in few reads.
 func (r *Repository) TagsThere(ctx context.Context, tags ...string) (there []string, err error) {
 	keys := make([]string, len(tags))
 	for i, tag := range tags {

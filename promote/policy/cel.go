@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -145,37 +146,41 @@ func (c *condition) holds(ctx context.Context, vars map[string]any) string {
 
 // variables are what conditions see of one attestation and one of its signers. What is not
 // known is left out: looking at it is an error, and an error is a no.
-func variables(f Facts, e attest.Evidence, s attest.Signer) map[string]any {
-	vars := imageVariables(f)
+func (e *evaluation) variables(ev attest.Evidence, s attest.Signer) map[string]any {
+	vars := e.imageVariables()
 	vars["signer.authority"], vars["signer.principal"], vars["signer.keyId"] = s.Authority, s.Principal, s.KeyID
 	if s.Subject != "" { // a certificate signed
 		vars["signer.issuer"], vars["signer.subject"] = s.Issuer, s.Subject
 	}
-	if e.Statement != nil {
-		vars["statement"] = e.Statement
+	if ev.Statement != nil {
+		vars["statement"] = ev.Statement
 	}
-	if predicate, ok := e.Statement["predicate"].(map[string]any); ok {
+	if predicate, ok := ev.Statement["predicate"].(map[string]any); ok {
 		vars["predicate"] = predicate
 	}
-	if !e.SignedAt.IsZero() {
-		vars["signedAt"] = e.SignedAt
+	if !ev.SignedAt.IsZero() {
+		vars["signedAt"] = ev.SignedAt
 	}
 	return vars
 }
 
-// imageVariables are what all conditions see.
-func imageVariables(f Facts) map[string]any {
-	platforms := make([]map[string]string, 0, len(f.Platforms))
-	for _, p := range f.Platforms {
-		platforms = append(platforms, map[string]string{"digest": p.Digest.String(), "platform": p.Name})
+// imageVariables are what all conditions see. They are made once: an index may have ten
+// thousand platforms, each with claims of its own.
+func (e *evaluation) imageVariables() map[string]any {
+	if e.image == nil {
+		platforms := make([]map[string]string, 0, len(e.Platforms))
+		for _, p := range e.Platforms {
+			platforms = append(platforms, map[string]string{"digest": p.Digest.String(), "platform": p.Name})
+		}
+		e.image = map[string]any{
+			"image.repository": e.Repository,
+			"image.digest":     e.Digest.String(),
+			"image.mediaType":  e.MediaType,
+			"image.platforms":  platforms,
+			"now":              e.Now,
+		}
 	}
-	return map[string]any{
-		"image.repository": f.Repository,
-		"image.digest":     f.Digest.String(),
-		"image.mediaType":  f.MediaType,
-		"image.platforms":  platforms,
-		"now":              f.Now,
-	}
+	return maps.Clone(e.image)
 }
 
 // sizes tells the cost estimate how large things are assumed to be.

@@ -23,8 +23,8 @@ func newTestCompiler(t testing.TB) *compiler {
 }
 
 func testVariables(predicate map[string]any) map[string]any {
-	return variables(
-		Facts{Repository: "acme/app", Digest: root, MediaType: "application/x", Now: noon, Platforms: []Platform{amd64, arm64}},
+	e := evaluation{Facts: Facts{Repository: "acme/app", Digest: root, MediaType: "application/x", Now: noon, Platforms: []Platform{amd64, arm64}}}
+	return e.variables(
 		attest.Evidence{Statement: map[string]any{"predicate": predicate, "_type": "https://in-toto.io/Statement/v1"}},
 		attest.Signer{Authority: "ci", Principal: "builders", KeyID: "abc"})
 }

@@ -29,6 +29,7 @@ type evaluation struct {
 	unreadable string
 	made       *[]maker                   // of the artifact; nil until they are asked for
 	bills      map[uintptr]readBillResult // the SBOMs that were read
+	image      map[string]any             // what all conditions see; nil until it is asked for
 }
 
 // Evaluate is EvaluateContext for callers who would not end it. Where that has no verdict,
@@ -105,6 +106,7 @@ type trial struct {
 	target Platform     // what the rule is being tried on
 	used   []*exception // of those that hold, by this rule
 	beside []Used       // attestations that checks counted beside the claims, VEX say
+	sorted *sorted      // the evidence of the rule's types; nil until it is asked for
 }
 
 // evaluate decides the rule. A panic, in a library on input that it did not foresee, is a
@@ -142,7 +144,7 @@ func (t *trial) evaluate() (out Rule) {
 		out.Allowed = out.Allowed && found.satisfied(t.rule)
 		out.Evidence = append(out.Evidence, found.used()...)
 	}
-	out.Message = t.message(findings)
+	out.Message = t.message(t.Facts, findings)
 	if when != "" {
 		out.Message += " (" + when + ")"
 	}
@@ -199,6 +201,7 @@ type finding struct {
 	accepted []claim // those that hold
 	refused  []claim // those that count and do not
 	reasons  []string
+	others   strays
 	// together says why the accepted claims do not suffice as a set; empty where they do.
 	together string
 	vetoed   bool       // together is about one claim, which no other takes back
@@ -248,14 +251,7 @@ func (t *trial) examine(target Platform) finding {
 		out.accepted = t.verifiedAbout(target)
 		out.claims = len(out.accepted)
 	}
-	for _, e := range t.Evidence {
-		if !slices.Contains(t.PredicateTypes, e.PredicateType) {
-			continue
-		}
-		if e.Subject != target.Digest {
-			elsewhere = append(elsewhere, fmt.Sprintf("%s is about %s", short(e.Manifest), describe(t.Facts, e.Subject)))
-			continue
-		}
+	for _, e := range t.about(target.Digest) {
 		mine, reason := t.claimsOf(t.Facts, e)
 		mine, other := t.concerned(mine)
 		elsewhere = append(elsewhere, other...)
@@ -293,6 +289,9 @@ func (t *trial) examine(target Platform) finding {
 		}
 	}
 	out.reasons = slices.Concat(out.reasons, near, elsewhere) // the likeliest cause first
+	if !out.satisfied(t.rule) {
+		out.others = t.aboutOthers(target.Digest)
+	}
 	return out
 }
 
@@ -419,7 +418,7 @@ func (t *trial) unmet(c claim) string {
 			return reason
 		}
 	}
-	vars := variables(t.Facts, c.Evidence, c.signer)
+	vars := t.variables(c.Evidence, c.signer)
 	for _, condition := range t.conditions {
 		if reason := condition.holds(t.ctx, vars); reason != "" {
 			return reason

@@ -16,20 +16,22 @@ import (
 // attached.
 const maxReasons = 5
 
+// maxTargets is how many platforms a message and a remedy name: an index may have thousands.
+const maxTargets = 100
+
 // message says what satisfied the rule, or what is missing for each target that lacks it.
-func (r *rule) message(findings []finding) string {
-	var good, bad []string
-	for _, f := range findings {
-		if f.satisfied(r) {
-			good = append(good, r.praise(f))
-		} else {
-			bad = append(bad, r.complaint(f))
-		}
-	}
+func (r *rule) message(facts Facts, findings []finding) string {
+	bad := slices.DeleteFunc(slices.Clone(findings), func(f finding) bool { return f.satisfied(r) })
+	tell := r.praise
 	if len(bad) > 0 {
-		return strings.Join(bad, "; ")
+		findings = bad
+		tell = func(f finding) string { return r.complaint(facts, f) }
 	}
-	return strings.Join(good, "; ")
+	var texts []string
+	for _, f := range findings[:min(len(findings), maxTargets)] {
+		texts = append(texts, tell(f))
+	}
+	return limitedTo(maxTargets, texts, len(findings), "; ")
 }
 
 func (r *rule) praise(f finding) string {
@@ -43,7 +45,7 @@ func (r *rule) praise(f finding) string {
 	return strings.Join(append([]string{about(f.target) + limited(names, ", ")}, f.notes...), "; ")
 }
 
-func (r *rule) complaint(f finding) string {
+func (r *rule) complaint(facts Facts, f finding) string {
 	text := about(f.target)
 	wanted := strings.Join(briefTypes(r.PredicateTypes), " or ")
 	switch have := distinct(f.signers()); {
@@ -63,8 +65,12 @@ func (r *rule) complaint(f finding) string {
 			text += " (one principal, or one key, counts once)"
 		}
 	}
-	if len(f.reasons) > 0 {
-		text += ": " + limited(f.reasons, "; ")
+	reasons := slices.Clip(f.reasons)
+	for _, e := range f.others.first {
+		reasons = append(reasons, fmt.Sprintf("%s is about %s", short(e.Manifest), describe(facts, e.Subject)))
+	}
+	if len(reasons) > 0 {
+		text += ": " + limitedTo(maxReasons, reasons, len(f.reasons)+f.others.count, "; ")
 	}
 	return text
 }
@@ -98,8 +104,13 @@ func describe(f Facts, d digest.Digest) string {
 
 // limited joins the first texts, and says how many there were besides.
 func limited(texts []string, separator string) string {
-	if more := len(texts) - maxReasons; more > 0 {
-		texts = append(texts[:maxReasons:maxReasons], fmt.Sprintf("and %d more", more))
+	return limitedTo(maxReasons, texts, len(texts), separator)
+}
+
+// limitedTo is limited to so many texts; of all that there are, texts are the first.
+func limitedTo(most int, texts []string, all int, separator string) string {
+	if all > most {
+		texts = append(texts[:most:most], fmt.Sprintf("and %d more", all-most))
 	}
 	return strings.Join(texts, separator)
 }
@@ -120,9 +131,11 @@ func (r *rule) remedy(f Facts, findings []finding) string {
 	if r.overAll {
 		return fmt.Sprintf("sluice evidence %s   # what there is; the rule is about all of it", quote(named(f, f.Digest)))
 	}
-	for _, found := range findings {
-		if found.satisfied(r) {
-			continue
+	missing := slices.DeleteFunc(slices.Clone(findings), func(f finding) bool { return f.satisfied(r) })
+	for i, found := range missing {
+		if i == maxTargets {
+			commands = append(commands, fmt.Sprintf("# and the same for %d more", len(missing)-i))
+			break
 		}
 		if r.sole != nil {
 			commands = append(commands, r.sole.remedy(f, found))

@@ -12,7 +12,7 @@ var _ jointCheck = conditionsOverAll(nil)
 func (conditionsOverAll) holds(*trial, claim) string { return "" }
 
 func (conditions conditionsOverAll) jointly(t *trial, target Platform, accepted []claim) string {
-	vars := imageVariables(t.Facts)
+	vars := t.imageVariables()
 	vars["attestations"] = attestations(accepted)
 	for _, condition := range conditions {
 		if reason := condition.holds(t.ctx, vars); reason != "" {

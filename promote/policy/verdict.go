@@ -66,6 +66,9 @@ type Rule struct {
 	Evidence []Used `json:"evidence"` // what satisfied the rule
 	// Exceptions are those that the rule made use of.
 	Exceptions []UsedException `json:"exceptions,omitempty"`
+	// Unlisted is how many more attestations and exceptions there are, where the verdict is
+	// kept and lists only the first.
+	Unlisted int `json:"unlisted,omitempty"`
 	// BuildLevel is the SLSA build level of the artifact by this rule; 0 where it asks for
 	// none or is not satisfied.
 	BuildLevel int `json:"buildLevel,omitempty"`

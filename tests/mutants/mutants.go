@@ -2,12 +2,13 @@ package main
 
 import "slices"
 
-// mutants lists what the gate checks, each check broken.
+// mutants lists what the gate checks and what keeps the content, each check broken.
 func mutants() []mutant {
 	return slices.Concat(
 		in("promote/attest/", wrapping(), statements(), keys(), certificates(), notary(), links(), finding(), memory()),
 		in("promote/policy/", signatures(), times(), exceptions(), conditions(), bills(), scans(), builds(), layouts()),
 		in("promote/", moves()),
+		lost(),
 	)
 }
 

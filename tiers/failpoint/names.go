@@ -62,6 +62,7 @@ func activities() [][2]string {
 		{"/tiers.(*Checking).", "check"},
 		{"/tiers/runs.", "runs"},
 		{"/promote.", "promote"},
+		{"/tiers.(*Registry).transferAll", "promote"}, // its goroutines begin there
 		{"/tiers.(*Repository).Delete", "delete"},
 		{"/tiers.(*Repository).PutManifest", "push"},
 		{"/tiers.(*Repository).PushBlob", "push"},

@@ -1,0 +1,168 @@
+package promote_test
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"sluice.dev/sluice/promote"
+	"sluice.dev/sluice/tiers"
+)
+
+// An owner that stands still for longer than its sign of life lasts, before or behind any of
+// its writes, and then goes on, changes nothing: another has taken over and come to the end.
+func TestPausedAtEachWrite(t *testing.T) {
+	for _, behind := range []bool{false, true} {
+		t.Run(fmt.Sprintf("behind %v", behind), func(t *testing.T) {
+			t.Parallel()
+			g := newGate(t, nil)
+			n := 0
+			for g.pausedAt(n, behind) {
+				n++
+			}
+			if n < 20 || t.Failed() {
+				t.Errorf("%d writes were tried", n)
+			}
+		})
+	}
+}
+
+// pausedAt promotes an image of its own with a pause at the n-th write, and says whether
+// there was such a write.
+func (g *gate) pausedAt(n int, behind bool) bool {
+	g.Helper()
+	tag := fmt.Sprint("n", n)
+	image := g.image(tag, tag, nil)
+	g.provenance(image)
+	owner, h := g.process(false)
+	paused, wake := make(chan write, 1), make(chan struct{})
+	var count atomic.Int64
+	h.set(func(_ context.Context, w write) error {
+		if count.Add(1) != int64(n)+1 {
+			return w.apply()
+		}
+		if !behind {
+			paused <- w
+			<-wake
+			return w.apply()
+		}
+		err := w.apply()
+		paused <- w
+		<-wake
+		return err
+	})
+	asked := make(chan error, 1)
+	go func() {
+		p, _, err := owner.engine.Promote(g.Context(), "manager", request(tag, "stable"))
+		if err == nil && p.State != promote.Succeeded {
+			err = fmt.Errorf("it is %s: %s", p.State, p.Error)
+		}
+		owner.tidied()
+		for before := int64(-1); before != count.Load(); time.Sleep(50 * time.Millisecond) { // it may be at it still
+			before = count.Load()
+		}
+		owner.engine.Close()
+		asked <- err
+	}()
+	select {
+	case err := <-asked:
+		g.must(err)
+		return false
+	case w := <-paused:
+		g.takeOverFrom(w, tag, func() error { close(wake); return <-asked })
+	}
+	g.complete("stable", tag, image.Digest)
+	if n := g.summaries("stable", image); n != 1 {
+		g.Errorf("%d summaries", n)
+	}
+	p, _ := owner.only(tag)
+	g.ended(p)
+	g.noTraces()
+	g.noStrays()
+	if len(h.twice) > 0 {
+		g.Errorf("written twice: %v", h.twice)
+	}
+	if g.Failed() {
+		g.Logf("paused at write %d, behind %v", n, behind)
+	}
+	return !g.Failed()
+}
+
+// takeOverFrom brings what an owner began to its end while it stands still, and then lets
+// it go on.
+func (g *gate) takeOverFrom(w write, tag string, goOn func() error) {
+	g.Helper()
+	g.silence()
+	other, _ := g.process(false)
+	other.settle()
+	p, found := other.only(tag)
+	if found && p.State != promote.Succeeded {
+		g.Errorf("taken over it is %s: %s", p.State, p.Error)
+	}
+	before := g.facts()
+	if err := goOn(); err != nil {
+		g.Errorf("the former owner: %v", err)
+	}
+	if !found { // it stood still before anything was recorded: it is nobody's but its own
+		return
+	}
+	after := g.facts()
+	for _, key := range slices.Sorted(maps.Keys(after)) {
+		if before[key] != after[key] {
+			g.Errorf("the former owner, which was at %q %+v, has written %s", w.object, w.change, key)
+		}
+		delete(before, key)
+	}
+	for key := range before {
+		g.Errorf("the former owner, which was at %q %+v, has deleted %s", w.object, w.change, key)
+	}
+}
+
+// facts are all records with their revisions, but for announced objects: whoever announced
+// one takes it back. What a replica says of itself and the keys that it announces ahead say
+// nothing.
+func (g *gate) facts() map[string]int64 {
+	g.Helper()
+	facts := map[string]int64{}
+	for after := ""; ; {
+		records, err := g.registry.Catalog().List(g.Context(), tiers.Query{After: after, Limit: 5000})
+		g.must(err)
+		for _, r := range records {
+			if after = r.Key; !strings.HasPrefix(r.Key, "replica/") && !strings.Contains(r.Key, "/intent/") {
+				facts[r.Key] = r.Revision
+			}
+		}
+		if len(records) < 5000 {
+			return facts
+		}
+	}
+}
+
+// noStrays checks that the catalog names each object of each bucket.
+func (g *gate) noStrays() {
+	g.Helper()
+	for _, tier := range g.registry.Tiers() {
+		named := map[string]bool{}
+		records, err := g.registry.Catalog().List(g.Context(), tiers.Query{Prefix: "store/" + tier.Store() + "/", Limit: tiers.MaxPage})
+		g.must(err)
+		for _, r := range records {
+			if strings.Contains(r.Key, "/blob/") {
+				blob, err := tiers.Decode[map[string]any](r)
+				g.must(err)
+				named[fmt.Sprint(blob["key"])] = true
+			}
+		}
+		objects, err := tier.Bucket.List(g.Context(), "blobs/", "", tiers.MaxObjects)
+		g.must(err)
+		for _, o := range objects {
+			if !named[o.Key] {
+				g.Errorf("in the bucket of %s nothing names %s", tier.Name, o.Key)
+			}
+		}
+	}
+}
