@@ -27,7 +27,7 @@ TOOLS := tests/tools/bin
 # One invocation of go test for everything, with the same flags wherever it is called, so
 # that a second call answers from go's cache. Never -count=1: what go test cannot see
 # changing, a test must read (see tests/clients).
-TEST  := $(GO) test -race -timeout 20m -json
+TEST  := $(GO) test -race -timeout 30m -json
 # tally prints what go test says, counts, and fails when a test was skipped or when none
 # passed of those whose name says that they ran against etcd and S3 processes.
 COUNT := $(GO) run ./tests/tally $(if $(filter ./...,$(PKGS)),-must-run External) $(if $(VERBOSE),-v)

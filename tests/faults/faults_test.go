@@ -15,8 +15,8 @@ import (
 )
 
 // sliceDuration is how long each of the two seeds of TestFaults runs: what CI spends on
-// faults is about twice as much. SLUICE_FAULTS_SLICE names another, 5m say.
-const sliceDuration = 30 * time.Second
+// faults is about twice as much. SLUICE_FAULTS_SLICE names another, 30s say.
+const sliceDuration = 4 * time.Minute
 
 // fixedSeed is the one that every run of the tests has.
 const fixedSeed = 7
@@ -62,7 +62,7 @@ func TestFaultsExternal(t *testing.T) {
 		}
 	}
 	for _, seed := range []int64{fixedSeed, time.Now().UnixNano() % 1_000_000} {
-		figures, err := storm(t.Context(), t, options{seed: seed, duration: duration, round: 15 * time.Second, clients: 6, binary: binary(t), log: t.Output()})
+		figures, err := storm(t.Context(), t, options{seed: seed, duration: duration, round: 30 * time.Second, clients: 10, binary: binary(t), log: t.Output()})
 		if err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
