@@ -116,3 +116,45 @@ func TestCollectOrphansWhilePushed(t *testing.T) {
 		})
 	}
 }
+
+// References without a marker, as the deletion of a large manifest leaves them, are those of
+// a push that comes before they go, and of one that is under way then.
+func TestCollectUnmarkedWhilePushed(t *testing.T) {
+	all := layersOf(120)
+	body := image(all[0], nil, "", all...)
+	d := digest.FromBytes(body)
+	for _, whole := range []bool{true, false} {
+		w := newWorld(t, nil)
+		w.pushLayers(120)
+		w.release()
+		push := func() error { _, err := w.dev.PutManifest(t.Context(), "v1", "", "", body); return err }
+		w.faults.arm(4, false) // intent, object, two batches, and then the end
+		if err := push(); !errors.Is(err, oci.ErrUnavailable) {
+			t.Fatal(err)
+		}
+		w.faults.disarm()
+		w.delete("tier/dev/pushing/acme/app@" + d.String())
+		pushed, half, collected := make(chan error, 1), make(chan struct{}), make(chan struct{})
+		w.beforeCommit(func(c tiers.Change) bool { return takes(c, "/ref/", d.String()) }, func(tiers.Change) {
+			w.beforeCommit(func(c tiers.Change) bool { return puts(c, "tier/dev/manifest/") }, func(tiers.Change) {
+				if !whole {
+					close(half)
+					<-collected
+				}
+			})
+			go func() {
+				pushed <- push()
+				if whole {
+					close(half)
+				}
+			}()
+			<-half
+		})
+		w.collect()
+		close(collected)
+		if err := <-pushed; err != nil {
+			t.Error(err)
+		}
+		w.audit(false)
+	}
+}

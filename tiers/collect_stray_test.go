@@ -4,7 +4,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -84,15 +83,15 @@ func TestCollectManyStrays(t *testing.T) {
 func TestCollectYoungStray(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
-	early := w.NewID()
 	w.pass(lapsed)
 	w.stray("blobs/" + w.NewID()) // by the store's clock, which stands behind, it is old
 	if c := w.collect(); len(gone(c)) != 0 {
 		t.Errorf("a key of just now: %v go", gone(c))
 	}
-	w.ahead.Store(int64(-time.Hour))
-	w.stray("blobs/" + early)
+	w.ahead.Store(-int64(lapsed))
+	early := w.NewID()
 	w.ahead.Store(0)
+	w.stray("blobs/" + early)
 	if c := w.collect(); len(gone(c)) != 0 {
 		t.Errorf("an object of just now: %v go", gone(c))
 	}

@@ -32,6 +32,9 @@ func TestCollect(t *testing.T) {
 					t.Errorf("%s: %+v", sweep, s)
 				}
 			}
+			if c.Sweeps[tiers.SweepObjects].Gone != 0 {
+				t.Error("objects go as soon as they are condemned")
+			}
 			l.wantStay("condemned")
 			l.wantLeft("condemned", false)
 			if c := w.collect(); gone(c)[tiers.SweepObjects] != 0 {

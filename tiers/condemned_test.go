@@ -1,6 +1,7 @@
 package tiers_test
 
 import (
+	"bytes"
 	"errors"
 	"slices"
 	"strings"
@@ -76,6 +77,25 @@ func TestWholeUploadGivenUp(t *testing.T) {
 		t.Error(err)
 	}
 	w.audit(true)
+}
+
+// An object that nobody recorded is named for as long as it is there, whatever fails.
+func TestWithdrawFaults(t *testing.T) {
+	data := bytesOf(1, 100)
+	d := digest.FromBytes(data)
+	var object string
+	eachFault(t, func(w *world) {
+		var err error
+		if object, err = w.Announce(w.t.Context(), w.dev.Tier, d, "test", "alice"); err != nil {
+			w.t.Fatal(err)
+		}
+		if err := w.dev.Tier.Bucket.Put(w.t.Context(), object, bytes.NewReader(data), 100); err != nil {
+			w.t.Fatal(err)
+		}
+	}, func(w *world) {
+		_ = w.Withdraw(w.t.Context(), w.dev.Tier, d, object) // of a fault the audit tells what is left
+		w.audit(false)
+	})
 }
 
 // Contents whose objects were given up while they were copied come again, under other keys.

@@ -117,6 +117,27 @@ func TestPutManifestCondemned(t *testing.T) {
 	}
 }
 
+// The bytes of a manifest that another repository has had are stored anew where they were
+// condemned while it was pushed.
+func TestPutManifestBytesCondemned(t *testing.T) {
+	w := newWorld(t, nil)
+	other := w.repo("dev", "acme/other")
+	body := image(w.blob(w.dev, bytesOf(1, 40)), nil, "")
+	w.blob(other, bytesOf(1, 40))
+	if _, err := other.PutManifest(t.Context(), "v1", "", "", body); err != nil {
+		t.Fatal(err)
+	}
+	record := "store/" + w.dev.Tier.Store() + "/blob/" + digest.FromBytes(body).String()
+	w.beforeCommit(func(c tiers.Change) bool { return puts(c, "tier/dev/manifest/acme/app@") },
+		func(tiers.Change) { w.delete(record) })
+	if _, err := w.dev.PutManifest(t.Context(), "v1", "", "", body); err != nil {
+		t.Fatal(err)
+	}
+	if len(w.catalog.all(t, record)) != 1 {
+		t.Error("the manifest is there and its bytes are not")
+	}
+}
+
 // Indexes may be nested as deep as the limit says, and no deeper.
 func TestPutManifestDepth(t *testing.T) {
 	w := newWorld(t, nil)

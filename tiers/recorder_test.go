@@ -76,6 +76,7 @@ type bucket struct {
 	before  func(op, key string) // called ahead of every write, if not nil
 	copies  bool                 // whether copies between buckets are offered
 	corrupt bool                 // flip a byte of what is copied or put
+	sums    bool                 // whether Stat tells the SHA-256 of what is there
 	failing string               // which call fails, before it does anything
 	each    int                  // each so many-th put or copy fails; 0: none
 	calls   int

@@ -9,6 +9,7 @@ func mutants() []mutant {
 		in("promote/policy/", signatures(), times(), exceptions(), conditions(), bills(), scans(), builds(), layouts()),
 		in("promote/", moves()),
 		lost(),
+		clean(),
 	)
 }
 
