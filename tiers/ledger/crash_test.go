@@ -14,18 +14,21 @@ import (
 // no second history is signed: by whom goes on, itself or another.
 func TestFaultAtEachWrite(t *testing.T) {
 	t.Parallel()
-	for name, f := range map[string]fault{
-		"lost, and killed":    {fatal: true},
-		"applied, and killed": {applied: true, fatal: true},
-		"lost":                {},
-		"applied":             {applied: true},
+	for name, c := range map[string]struct {
+		fault
+		from, step int // between them the four meet every write
+	}{
+		"lost, and killed":    {fault{fatal: true}, 0, 2},
+		"applied, and killed": {fault{applied: true, fatal: true}, 1, 2},
+		"lost":                {fault{}, 0, 3},
+		"applied":             {fault{applied: true}, 1, 3},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			n := 0
-			for w.faultAt(n, f) {
-				n++
+			n := c.from
+			for w.faultAt(n, c.fault) {
+				n += c.step
 			}
 			if n < 16 {
 				t.Errorf("%d writes were tried", n)
@@ -39,10 +42,8 @@ func TestFaultAtEachWrite(t *testing.T) {
 // events, one of them too long for an entry: whoever seals them does all that a sealer does.
 func (w *world) prepare() {
 	w.Helper()
-	for _, n := range []int{1, tileWidth} {
-		w.fill(n)
-		w.finish(w.main)
-	}
+	w.fill(tileWidth)
+	w.finish(w.main)
 	w.fill(tileWidth)
 	w.commit(tiers.Event{Type: tiers.EventPolicySet, Body: make([]byte, 60_000)})
 }

@@ -78,6 +78,9 @@ func (t Tile) Path() string {
 	return path
 }
 
+// Entries says whether it is one of entries, not of hashes.
+func (t Tile) Entries() bool { return t.Level == levelEntries }
+
 // Full is the full tile in the same place.
 func (t Tile) Full() Tile { return Tile{Level: t.Level, N: t.N, Width: tileWidth} }
 

@@ -8,11 +8,14 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
+	"github.com/oklog/ulid/v2"
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/mod/sumdb/tlog"
 
 	"sluice.dev/sluice/oci"
+	"sluice.dev/sluice/tiers"
 )
 
 // MaxEntries is how many entries one call of Entries returns at the most.
@@ -45,6 +48,19 @@ func (l *Ledger) State(ctx context.Context) (State, error) {
 	}
 	c, err := h.sealed()
 	return State{Checkpoint: c, Signed: []byte(h.Sealed.Note), Assigned: h.Assigned}, err
+}
+
+// Lag is for how long the oldest event has been waiting for its index; 0 where none waits.
+func (l *Ledger) Lag(ctx context.Context) (time.Duration, error) {
+	events, err := l.catalog.List(ctx, tiers.Query{Prefix: prefixEvent, Limit: 1, KeysOnly: true})
+	if err != nil || len(events) == 0 {
+		return 0, err
+	}
+	id, err := ulid.Parse(strings.TrimPrefix(events[0].Key, prefixEvent))
+	if err != nil {
+		return 0, fmt.Errorf("catalog record %s: %w: %w", events[0].Key, oci.ErrCorrupt, err)
+	}
+	return max(0, l.registry.Now().Sub(ulid.Time(id.Time()))), nil
 }
 
 // Key is the public key of the log as tlog clients take it.
