@@ -16,6 +16,7 @@ import (
 	"sluice.dev/sluice/promote"
 	"sluice.dev/sluice/server"
 	"sluice.dev/sluice/tiers"
+	"sluice.dev/sluice/tiers/ledger"
 	"sluice.dev/sluice/web"
 )
 
@@ -40,6 +41,7 @@ type instance struct {
 	registry *tiers.Registry
 	auth     *server.Auth // nil: everybody may do everything
 	engine   *promote.Engine
+	ledger   *ledger.Ledger
 	http     *http.Server
 	failed   chan error // what ended by itself
 	cancel   context.CancelFunc
@@ -48,7 +50,7 @@ type instance struct {
 
 // start starts a server and returns when it answers. On an error nothing stays behind.
 func start(ctx context.Context, cfg *Config, log *slog.Logger) (*instance, error) {
-	i := &instance{cfg: cfg, log: log, failed: make(chan error, 3)}
+	i := &instance{cfg: cfg, log: log, failed: make(chan error, 4)}
 	if err := i.open(ctx); err != nil {
 		return nil, errors.Join(err, i.close())
 	}
@@ -86,6 +88,9 @@ func (i *instance) open(ctx context.Context) (err error) {
 		gate.MayPromote = i.auth.MayPromote
 	}
 	if i.engine, err = promote.New(gate); err != nil {
+		return err
+	}
+	if i.ledger, err = i.openLedger(ctx, keys); err != nil {
 		return err
 	}
 	if err := i.seed(ctx); err != nil {
@@ -146,7 +151,7 @@ func (i *instance) seed(ctx context.Context) error {
 
 // server makes the HTTP side.
 func (i *instance) server(registry *tiers.Registry) (*server.Server, error) {
-	conf := server.Config{Registry: registry, Engine: i.engine, Auth: i.auth, Hosts: map[string]string{}, Log: i.log, Ready: i.stores.Ready}
+	conf := server.Config{Registry: registry, Engine: i.engine, Ledger: i.ledger, Auth: i.auth, Hosts: map[string]string{}, Log: i.log, Ready: i.stores.Ready}
 	for _, t := range i.cfg.Tiers {
 		if t.Host != "" {
 			conf.Hosts[t.Host] = t.Name
@@ -158,7 +163,7 @@ func (i *instance) server(registry *tiers.Registry) (*server.Server, error) {
 			return srv.Allow(r.Context(), action, tier, repository) == nil
 		}
 		pages, err := web.New(web.Config{
-			Registry: web.Read(registry), Gate: i.engine, Log: i.log,
+			Registry: web.Read(registry), Gate: recordedGate{i.engine, i.ledger}, Log: i.log,
 			Host: strings.TrimPrefix(strings.TrimPrefix(i.cfg.URL, "https://"), "http://"),
 			Allow: func(r *http.Request, tier, repository string) bool {
 				return allows(r, server.ActionPull, tier, repository)
@@ -188,8 +193,8 @@ func (i *instance) authConfig() server.AuthConfig {
 	return conf
 }
 
-// run lets the server accept and the engine take up what was cut off. Both outlive the
-// context of the start and end with close.
+// run lets the server accept, the engine take up what was cut off, and the ledger be sealed.
+// All of it outlives the context of the start and ends with close.
 func (i *instance) run(srv *server.Server) {
 	i.http = srv.HTTPServer(i.listener.Addr().String())
 	ctx, cancel := context.WithCancel(context.Background())
@@ -207,6 +212,11 @@ func (i *instance) run(srv *server.Server) {
 		})
 	}
 	i.work.Go(func() { giveBack(ctx, i.rest) })
+	i.work.Go(func() {
+		if err := i.ledger.Run(ctx); err != nil {
+			i.failed <- fmt.Errorf("ledger: %w", err)
+		}
+	})
 	i.work.Go(func() {
 		if err := i.engine.Run(ctx); err != nil && ctx.Err() == nil {
 			i.failed <- fmt.Errorf("promotions: %w", err)
