@@ -80,7 +80,10 @@ func (i *instance) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	gate := promote.Config{Registry: i.registry, Signers: keys, URL: i.cfg.URL, Log: i.log, Alone: i.cfg.embedsEtcd()}
+	if i.ledger, err = i.openLedger(ctx, keys); err != nil {
+		return err
+	}
+	gate := promote.Config{Registry: i.registry, Signers: keys, URL: i.cfg.URL, Ledger: i.ledger.Origin(), Log: i.log, Alone: i.cfg.embedsEtcd()}
 	if !i.cfg.open() {
 		if i.auth, err = server.NewAuth(i.authConfig()); err != nil {
 			return fmt.Errorf("auth: %w", err)
@@ -88,9 +91,6 @@ func (i *instance) open(ctx context.Context) (err error) {
 		gate.MayPromote = i.auth.MayPromote
 	}
 	if i.engine, err = promote.New(gate); err != nil {
-		return err
-	}
-	if i.ledger, err = i.openLedger(ctx, keys); err != nil {
 		return err
 	}
 	if err := i.seed(ctx); err != nil {

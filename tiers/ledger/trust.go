@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"crypto"
 	"fmt"
 	"slices"
 
@@ -29,7 +30,7 @@ func (v *verification) checkpoints(ctx context.Context) (bool, error) {
 	}
 	for _, m := range v.marks {
 		if m.Size > v.newest.Size || v.newest.Origin == "" {
-			v.newest = m.Checkpoint
+			v.newest, v.report.Signed = m.Checkpoint, m.signed
 		}
 	}
 	v.report.Checkpoint = v.newest
@@ -41,6 +42,17 @@ func (v *verification) checkpoints(ctx context.Context) (bool, error) {
 		return other
 	})
 	return len(v.marks) > 0, nil
+}
+
+// Newest finds the newest checkpoint that one of keys has signed. The error wraps
+// ErrSignature where none is.
+func Newest(ctx context.Context, source Source, keys ...crypto.PublicKey) (Checkpoint, error) {
+	v := &verification{source: source, options: VerifyOptions{Keys: keys}}
+	ok, err := v.checkpoints(ctx)
+	if err == nil && !ok {
+		err = fmt.Errorf("%w: %s", ErrSignature, v.report.Findings[0].Message)
+	}
+	return v.newest, err
 }
 
 // served reads the checkpoint of a source that serves the newest.
@@ -55,7 +67,7 @@ func (v *verification) served(ctx context.Context) (bool, error) {
 		return false, nil
 	}
 	v.report.Checkpoints++
-	v.newest, v.report.Checkpoint = c, c
+	v.newest, v.report.Checkpoint, v.report.Signed = c, c, signed
 	v.marks = append(v.marks, mark{Checkpoint: c})
 	return true, nil
 }
@@ -80,7 +92,7 @@ func (v *verification) stored(ctx context.Context, path string) error {
 		return nil
 	}
 	v.report.Checkpoints++
-	v.marks = append(v.marks, mark{Checkpoint: c})
+	v.marks = append(v.marks, mark{Checkpoint: c, signed: signed})
 	return nil
 }
 

@@ -51,7 +51,8 @@ const maxFindings = 1000
 // Report is what Verify found.
 type Report struct {
 	Checkpoint
-	Sound bool `json:"sound"`
+	Sound  bool   `json:"sound"`
+	Signed []byte `json:"-"` // the checkpoint that was gone by
 	// Entries, Tiles and Checkpoints are how many were checked.
 	Entries     int64 `json:"entries"`
 	Tiles       int64 `json:"tiles"`
@@ -80,6 +81,7 @@ type VerifyOptions struct {
 	// HashesOnly leaves the entries out: for who may not read them.
 	HashesOnly bool
 	// Each is called for each entry that is as it was sealed, in their order; nil for nobody.
+	// An error of it ends the verification.
 	Each func(Entry) error
 	// Progress is called now and then; nil for nobody.
 	Progress func(done, of int64)
@@ -130,7 +132,8 @@ type verification struct {
 // mark is a checkpoint that the log has to pass through.
 type mark struct {
 	Checkpoint
-	kept bool
+	signed []byte
+	kept   bool
 }
 
 func (v *verification) find(kind Kind, index int64, path, format string, args ...any) {
