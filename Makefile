@@ -9,6 +9,12 @@ GO       ?= go
 FUZZTIME ?= 5s
 # Flags of the benchmark.
 BENCH    ?=
+# Of the fault tests: the seed (by the clock where empty), for how long, a file that adds
+# up the figures of all runs, and further flags.
+SEED     ?=
+DURATION ?= 2m
+TALLY    ?=
+FAULTS   ?=
 # VERBOSE=1 prints every line of every test.
 VERBOSE  ?=
 # make test PKGS=./oci/... for a part.
@@ -22,7 +28,7 @@ TOOLS := tests/tools/bin
 TEST  := $(GO) test -race -timeout 20m -json
 # tally prints what go test says, counts, and fails when a test was skipped or when none
 # passed of those whose name says that they ran against etcd and S3 processes.
-TALLY := $(GO) run ./tests/tally $(if $(filter ./...,$(PKGS)),-must-run External) $(if $(VERBOSE),-v)
+COUNT := $(GO) run ./tests/tally $(if $(filter ./...,$(PKGS)),-must-run External) $(if $(VERBOSE),-v)
 
 .PHONY: help
 help: ## Print the targets
@@ -30,7 +36,7 @@ help: ## Print the targets
 
 .PHONY: test
 test: setup ## Run all tests, with the race detector; install what they need
-	$(TEST) $(PKGS) | $(TALLY)
+	$(TEST) $(PKGS) | $(COUNT)
 
 .PHONY: check
 check: lint test ## What CI runs: lint, then all tests (from go's cache where nothing changed)
@@ -59,6 +65,11 @@ generate: ## Write the JSON Schema of policies from their types
 .PHONY: mutants
 mutants: ## Break the gate check by check and see a test fail for each
 	$(GO) run ./tests/mutants
+
+# make faults SEED=7 DURATION=10m TALLY=faults.json; go run ./tests/faults -h lists all.
+.PHONY: faults
+faults: tools ## Break stores and kill replicas for DURATION (2m) while clients work, and check
+	$(GO) run ./tests/faults -duration $(DURATION) $(if $(SEED),-seed $(SEED)) $(if $(TALLY),-tally $(TALLY)) $(FAULTS)
 
 .PHONY: build
 build: ## Build the static binary ./sluice

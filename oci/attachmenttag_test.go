@@ -18,5 +18,17 @@ func TestAttachmentTags(t *testing.T) {
 		if oci.IsAttachmentTag(tag) != want {
 			t.Errorf("%s: want %v", tag, want)
 		}
+		if (oci.AttachedTo(tag) != "") != want {
+			t.Errorf("%s is attached to %q", tag, oci.AttachedTo(tag))
+		}
+	}
+	long := digest.SHA512.FromString("x")
+	for tag, want := range map[string]string{
+		"sha256-" + sum: "sha256:" + sum, "sha256-" + sum + ".sig": "sha256:" + sum, "sha256-" + sum + "-x": "sha256:" + sum,
+		oci.FallbackTag(long): long.String()[:len("sha512:")+64], "latest": "",
+	} {
+		if got := oci.AttachedTo(tag); got != want {
+			t.Errorf("%s is attached to %q, want %q", tag, got, want)
+		}
 	}
 }

@@ -44,8 +44,18 @@ func FallbackTag(subject digest.Digest) string {
 }
 
 // belongsToDigest is how FallbackTag and cosign begin the tags of a digest.
-var belongsToDigest = regexp.MustCompile(`^sha(256|512)-[0-9a-f]{64,}`)
+var belongsToDigest = regexp.MustCompile(`^(sha256|sha512)-([0-9a-f]{64,})`)
 
 // IsAttachmentTag says whether clients keep signatures, attestations or referrers of a
 // manifest under a tag: cosign's sha256-….sig and the like, and the fallback tag.
 func IsAttachmentTag(tag string) bool { return belongsToDigest.MatchString(tag) }
+
+// AttachedTo is how the digest begins that such a tag belongs to: all of it but where
+// FallbackTag cuts it short. It is empty for other tags.
+func AttachedTo(tag string) string {
+	parts := belongsToDigest.FindStringSubmatch(tag)
+	if parts == nil {
+		return ""
+	}
+	return parts[1] + ":" + parts[2]
+}

@@ -22,6 +22,7 @@ var (
 	ErrUploadUnknown     = errors.New("upload unknown")
 	ErrPromotionUnknown  = errors.New("promotion unknown")
 	ErrPolicyUnknown     = errors.New("policy unknown")
+	ErrRunUnknown        = errors.New("run unknown")                        // a collection or check
 	ErrManifestReference = errors.New("manifest refers to unknown content") // a blob or child is missing
 	ErrUnauthorized      = errors.New("authentication required")
 	ErrDenied            = errors.New("denied")

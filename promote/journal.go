@@ -157,7 +157,7 @@ func (e *Engine) begin(ctx context.Context, actor string, r Request, p *plan, po
 		if o.Key = key; patience > 0 {
 			o.WaitLimit = o.CreatedAt.Add(patience)
 		}
-		id, extra := o.ID, extra(o.ID)
+		id, extra := o.ID, e.hold(o, extra(o.ID))
 		e.claim(id) // before anybody can see it, recover too
 		err = e.write(ctx, o, tiers.Change{
 			If:  append([]tiers.Condition{tiers.Unchanged(pointer)}, extra.If...),
@@ -167,7 +167,7 @@ func (e *Engine) begin(ctx context.Context, actor string, r Request, p *plan, po
 		if err != nil {
 			e.release(id)
 		}
-		return err
+		return e.unheld(o, err)
 	})
 	return o, created, err
 }
@@ -216,6 +216,9 @@ func (e *Engine) end(ctx context.Context, o *opened, state State, event tiers.Ev
 	}
 	event.Body = tiers.Encode(o.Promotion)
 	change.Put = append(change.Put, e.registry.EventPut(event))
+	if !o.arrived() {
+		change.Delete = append(change.Delete, e.held(o)...)
+	}
 	err := e.write(ctx, o, change)
 	if err != nil {
 		o.journal = before

@@ -101,7 +101,8 @@ func (e *Engine) Policy(ctx context.Context, name string) (PolicyInfo, error) {
 const NoPolicy digest.Digest = "none"
 
 // SetPolicy puts a policy in force. ifMatch is the digest of the policy it replaces, or
-// NoPolicy; empty replaces whatever there is. A document that does not load wraps oci.ErrPolicyInvalid
+// NoPolicy; empty replaces whatever there is. One that is in force already replaces nothing,
+// whatever ifMatch names. A document that does not load wraps oci.ErrPolicyInvalid
 // and changes nothing. Promotions that were decided under the former policy and are not
 // committed are decided again.
 func (e *Engine) SetPolicy(ctx context.Context, actor, name string, document []byte, ifMatch digest.Digest) (PolicyInfo, error) {
@@ -118,18 +119,23 @@ func (e *Engine) SetPolicy(ctx context.Context, actor, name string, document []b
 		return PolicyInfo{}, err
 	}
 	switch {
+	case old.Digest == info.Digest && ifMatch != NoPolicy:
+		// The very same is in force: also for who asks again because no answer came.
+		return old, nil
 	case ifMatch == NoPolicy && old.Digest != "":
 		return PolicyInfo{}, fmt.Errorf("%w: there is a policy %s already, %s", oci.ErrConflict, name, old.Digest)
 	case ifMatch != "" && ifMatch != NoPolicy && old.Digest != ifMatch:
 		return PolicyInfo{}, fmt.Errorf("%w: policy %s is %q now, not %s", oci.ErrConflict, name, old.Digest, ifMatch)
-	case old.Digest == info.Digest:
-		return old, nil
 	case old.To != "" && old.To != info.To:
 		return PolicyInfo{}, fmt.Errorf("%w: policy %s governs what rises to %s; a policy for %s needs a name of its own", oci.ErrConflict, name, old.To, info.To)
 	}
 	pointer, err := e.get(ctx, prefixTierPolicy+info.To)
 	if err != nil {
 		return PolicyInfo{}, err
+	}
+	// Where the record or the pointer was damaged, the same policy is written again.
+	if old.Digest == info.Digest && old.Document == info.Document && pointer.Revision != 0 && string(pointer.Value) == name {
+		return old, nil
 	}
 	if pointer.Revision != 0 && string(pointer.Value) != name {
 		return PolicyInfo{}, fmt.Errorf("%w: policy %s governs what rises to %s: replace that one", oci.ErrConflict, pointer.Value, info.To)

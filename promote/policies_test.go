@@ -70,6 +70,11 @@ func TestSetPolicy(t *testing.T) {
 	if err != nil || second.Digest == first.Digest {
 		t.Fatalf("got %+v, %v", second, err)
 	}
+	// Whose answer was lost asks again.
+	again, err := g.engine.SetPolicy(t.Context(), "other", "p", document("p", "dev", "stable", `  repositories: ["acme/**"]`), first.Digest)
+	if err != nil || again != second || len(g.events("policy.")) != 2 {
+		t.Errorf("asked again: %+v, %v, %d events", again, err, len(g.events("policy.")))
+	}
 	if got, err := g.engine.Policy(t.Context(), "p"); err != nil || got != second {
 		t.Errorf("got %+v, %v", got, err)
 	}

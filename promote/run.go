@@ -306,7 +306,7 @@ func (e *Engine) tidy(ctx context.Context, o *opened) error {
 	if err := e.registry.Unpin(ctx, o.arrival()); err != nil {
 		return err
 	}
-	_, err := e.registry.Catalog().Commit(ctx, tiers.Change{Delete: []string{prefixOpen + o.ID}})
+	_, err := e.registry.Catalog().Commit(ctx, tiers.Change{Delete: append(e.held(o), prefixOpen+o.ID)})
 	return err
 }
 

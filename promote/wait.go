@@ -17,7 +17,7 @@ import (
 // Promotions that wait for approvals.
 //
 // One that waits has its journal and a record promotion-waiting/<repo>@<id>, in place of
-// promotion-open/<id>, and nothing else: no slot, no pin, no owner. Every replica looks at
+// promotion-open/<id>, the pin of its artifact, and nothing else: no slot, no owner. Every replica looks at
 // these records; whoever finds that something changed takes the promotion up in one
 // transaction, as the dead's are taken over, and decides it anew. That ends it or has it
 // wait again.

@@ -137,7 +137,7 @@ func (s *Server) putPolicy(c echo.Context) error {
 			return err
 		}
 	}
-	replaced, err := ifMatch(c.Request(), old, known)
+	replaced, err := ifMatch(c.Request(), old, known, loaded.Digest())
 	if err != nil {
 		return err
 	}
@@ -154,8 +154,9 @@ func (s *Server) putPolicy(c echo.Context) error {
 
 // ifMatch reads the digest that the policy in force has to have (RFC 9110, 13.1.1), or
 // that there must be none (13.1.2); empty where anything may be replaced. Weak tags match
-// nothing.
-func ifMatch(r *http.Request, old promote.PolicyInfo, known bool) (digest.Digest, error) {
+// nothing. Where what is put is in force already, the request was applied before and its
+// answer was lost: it succeeds again, whatever it was to replace.
+func ifMatch(r *http.Request, old promote.PolicyInfo, known bool, put digest.Digest) (digest.Digest, error) {
 	header := strings.TrimSpace(strings.Join(r.Header.Values("If-Match"), ","))
 	none := strings.TrimSpace(strings.Join(r.Header.Values("If-None-Match"), ","))
 	switch {
@@ -169,7 +170,7 @@ func ifMatch(r *http.Request, old promote.PolicyInfo, known bool) (digest.Digest
 		return "", nil
 	case !known:
 		return "", fmt.Errorf("%w: there is no such policy", errPrecondition)
-	case header == "*":
+	case header == "*" || old.Digest == put:
 		return old.Digest, nil
 	}
 	for tag := range strings.SplitSeq(header, ",") {

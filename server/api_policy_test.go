@@ -41,6 +41,11 @@ func TestPolicies(t *testing.T) {
 	if now == tag || decodeAnswer[promote.PolicyInfo](a, changed).SetBy != Anonymous {
 		t.Errorf("changed: %s %s", changed.header, changed.body)
 	}
+	// Whose answer was lost asks again, and gets it.
+	again := a.want(a.call("PUT", aPolicy, edited, append(yaml, tag)...), 200, "")
+	if again.header.Get("ETag") != now {
+		t.Errorf("asked again: %s", again.header)
+	}
 	for _, stale := range []string{tag, "W/" + now, strings.Trim(now, `"`), `"x"`} {
 		refused := a.want(a.call("PUT", aPolicy, p.Document, append(yaml, stale)...), 412, "PRECONDITION_FAILED")
 		if refused.header.Get("ETag") != "" {

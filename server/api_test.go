@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -20,6 +21,7 @@ import (
 	"sluice.dev/sluice/promote/attest"
 	"sluice.dev/sluice/tests/apispec"
 	"sluice.dev/sluice/tiers"
+	"sluice.dev/sluice/tiers/runs"
 )
 
 const testProvenance = "https://slsa.dev/provenance/v1"
@@ -29,6 +31,7 @@ const testProvenance = "https://slsa.dev/provenance/v1"
 type apiFixture struct {
 	*fixture
 	engine *promote.Engine
+	work   runs.Work // of all runs; set before they begin
 	client *http.Client
 	ci     crypto.Signer
 	ciPEM  string
@@ -50,6 +53,18 @@ func newAPI(t *testing.T, change func(*Config), limits ...tiers.Limits) *apiFixt
 		}
 		t.Cleanup(engine.Close)
 		a.engine, c.Engine = engine, engine
+		a.work = func(context.Context, runs.Run, func(any)) (any, error) {
+			return figuresOf(map[string]int64{FigureFreed: 7, FigureFindings: 0}), nil
+		}
+		job := runs.Job{Work: func(ctx context.Context, run runs.Run, progress func(any)) (any, error) {
+			return a.work(ctx, run, progress)
+		}}
+		runner, err := runs.New(runs.Config{Registry: c.Registry, Log: slog.New(slog.DiscardHandler), Jobs: map[runs.Kind]runs.Job{runs.Collection: job, runs.Check: job}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(runner.Close)
+		c.Runs = runner
 		if change != nil {
 			change(c)
 		}

@@ -16,6 +16,7 @@ import (
 	"sluice.dev/sluice/promote"
 	"sluice.dev/sluice/tiers"
 	"sluice.dev/sluice/tiers/ledger"
+	"sluice.dev/sluice/tiers/runs"
 )
 
 // Limits of a connection.
@@ -33,6 +34,8 @@ type Config struct {
 	Engine *promote.Engine
 	// Ledger is the log of all that happened; nil for none.
 	Ledger *ledger.Ledger
+	// Runs carries out collections and checks; nil: there are none.
+	Runs *runs.Runner
 	// Auth says who may do what. Nil: everyone is anonymous and may do anything, and only
 	// requests that name a loopback address are answered.
 	Auth *Auth
@@ -56,6 +59,7 @@ type Server struct {
 	registry *tiers.Registry
 	gate     gate     // nil without an engine
 	ledger   auditLog // nil for none
+	runs     runner   // nil without one
 	metrics  *metrics
 	log      *slog.Logger
 	echo     *echo.Echo
@@ -94,6 +98,12 @@ func New(config Config) (*Server, error) {
 		s.ledger = config.Ledger
 		if err := m.watchLedger(config.Ledger); err != nil {
 			return nil, err
+		}
+	}
+	if config.Runs != nil {
+		s.runs = config.Runs
+		if err := m.registry.Register(newRunMetrics(config.Runs.Status)); err != nil {
+			return nil, fmt.Errorf("server: metrics: %w", err)
 		}
 	}
 	s.routes()

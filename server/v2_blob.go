@@ -27,7 +27,7 @@ func (s *Server) getBlob(r v2Request) error {
 		return err
 	}
 	ctx := r.Request().Context()
-	blob, err := r.repo.Blob(ctx, d)
+	blob, err := s.findBlob(r, d)
 	if err != nil {
 		return err
 	}
@@ -43,16 +43,10 @@ func (s *Server) getBlob(r v2Request) error {
 	content := &blobReader{ctx: ctx, blob: blob, header: r.Response().Header(), timeout: s.config.BodyTimeout,
 		control: http.NewResponseController(r.Response().Writer)}
 	defer content.close()
-	request := plainRange(r.Request(), blob.Size)
-	if request.Method == http.MethodGet && request.Header.Get("Range") == "" && request.Header.Get("If-None-Match") == "" {
-		// Most requests: a store that does not answer can still be reported as such.
-		if err := content.open(blob.Size); err != nil {
-			return err
-		}
-	}
 	r.describe(ocispec.Descriptor{MediaType: octetStream, Digest: d})
-	w := &contentWriter{refusalWriter: refusalWriter{ResponseWriter: r.Response()}, response: r.Response(), content: content}
-	http.ServeContent(w, request, "", time.Time{}, content)
+	w := &contentWriter{refusalWriter: refusalWriter{ResponseWriter: r.Response()}, response: r.Response(), content: content,
+		get: r.Request().Method == http.MethodGet}
+	http.ServeContent(w, plainRange(r.Request(), blob.Size), "", time.Time{}, content)
 	if w.refused {
 		return fmt.Errorf("%w: %q of %d bytes", errRangeRefused, r.Request().Header.Get("Range"), blob.Size)
 	}
@@ -65,6 +59,16 @@ func (s *Server) getBlob(r v2Request) error {
 		return fmt.Errorf("read blob %s: %w", d, content.err)
 	}
 	return nil
+}
+
+// findBlob finds the blob that a client asks for. A client that may push and only asks
+// whether it is there means to leave out its upload: to that one it is promised.
+func (s *Server) findBlob(r v2Request, d digest.Digest) (*tiers.Blob, error) {
+	ctx := r.Request().Context()
+	if r.Request().Method == http.MethodHead && s.allow(r, ActionPush, r.repo.Tier.Name, r.repo.Name) == nil {
+		return r.repo.Promise(ctx, d)
+	}
+	return r.repo.Blob(ctx, d)
 }
 
 // blobReader lets http.ServeContent seek in a blob: nothing is asked of the store until
@@ -214,6 +218,19 @@ type contentWriter struct {
 	refusalWriter
 	response *echo.Response
 	content  *blobReader
+	get      bool // the content is sent, not only described
+}
+
+// WriteHeader asks the store for the content first: one that does not answer can still be
+// reported as such, with none of the headers that describe what does not come.
+func (w *contentWriter) WriteHeader(status int) {
+	if w.get && (status == http.StatusOK || status == http.StatusPartialContent) && w.content.open(w.content.wanted()) != nil {
+		for _, name := range []string{"Accept-Ranges", "Content-Length", "Content-Range", "Content-Type", headerDigest} {
+			w.Header().Del(name)
+		}
+		return
+	}
+	w.refusalWriter.WriteHeader(status)
 }
 
 // ReadFrom is what io.CopyN calls for http.ServeContent, with so many bytes of the content.

@@ -16,8 +16,7 @@ const (
 	// announceBurst is within what time the next batch is twice as large as the last one:
 	// a push now and then announces one key, a busy registry many at once.
 	announceBurst = time.Second
-	// announceAge is how long a key may wait for its use. It is far shorter than the age
-	// at which garbage collection takes an intent for abandoned.
+	// announceAge is how long a key may wait for its use, at the most.
 	announceAge = time.Minute
 )
 
@@ -31,6 +30,7 @@ const (
 type announcer struct {
 	registry *Registry
 	store    string
+	age      time.Duration       // how long a key may wait for its use: far shorter than an intent may stand
 	turn     *semaphore.Weighted // of one: who has it may touch what follows
 	unused   []announced         // oldest first
 	size     int                 // of the next batch
@@ -45,7 +45,7 @@ type announced struct {
 }
 
 func newAnnouncer(r *Registry, store string) *announcer {
-	return &announcer{registry: r, store: store, turn: semaphore.NewWeighted(1)}
+	return &announcer{registry: r, store: store, age: min(announceAge, r.collection.Intent/10), turn: semaphore.NewWeighted(1)}
 }
 
 // take returns a key that nobody has used. Callers that find none wait for one batch
@@ -61,7 +61,7 @@ func (a *announcer) take(ctx context.Context) (string, error) {
 	}
 	now := a.registry.Now()
 	var stale []string
-	for len(a.unused) > 0 && now.Sub(a.unused[0].at) > announceAge {
+	for len(a.unused) > 0 && now.Sub(a.unused[0].at) > a.age {
 		stale = append(stale, intentKey(a.store, a.unused[0].key))
 		a.unused = a.unused[1:]
 	}
@@ -137,9 +137,4 @@ func (r *Registry) Announce(ctx context.Context, t *Tier, d digest.Digest, purpo
 		return "", fmt.Errorf("announce %s: %w", object, err)
 	}
 	return object, nil
-}
-
-// objectKey is where bytes of a known digest are put.
-func objectKey(d digest.Digest, id string) string {
-	return "blobs/" + d.Algorithm().String() + "/" + d.Encoded() + "/" + id
 }

@@ -8,6 +8,8 @@ import (
 	"hash"
 	"io"
 
+	"github.com/opencontainers/go-digest"
+
 	"sluice.dev/sluice/oci"
 )
 
@@ -37,7 +39,7 @@ func (u *Upload) Append(ctx context.Context, r io.Reader, start, length int64) e
 	if err != nil {
 		return err
 	}
-	u.cleanOld(ctx)
+	_ = u.cleanOld(ctx) // what stays is named still
 	u.retire()
 	if u.state.Whole { // a PUT that failed may have written the key, or may yet
 		u.state.Old = append(u.state.Old, u.state.Key)
@@ -60,15 +62,18 @@ func (u *Upload) Append(ctx context.Context, r io.Reader, start, length int64) e
 	return w.commit(ctx)
 }
 
-// cleanOld deletes former tails; those that stay are tried again by the next request.
-func (u *Upload) cleanOld(ctx context.Context) {
+// cleanOld deletes former tails; those that stay, for the error, are tried again by the next
+// request.
+func (u *Upload) cleanOld(ctx context.Context) error {
 	var left []string
+	var failed error
 	for _, key := range u.state.Old {
 		if err := u.repo.Tier.Bucket.Delete(ctx, key); err != nil {
-			left = append(left, key)
+			left, failed = append(left, key), err
 		}
 	}
 	u.state.Old = left
+	return failed
 }
 
 // retire lets go of the tail that a request which failed may have written.
@@ -299,12 +304,17 @@ func (w *appender) readTail(ctx context.Context) ([]byte, error) {
 	if w.state.Tail == nil {
 		return nil, nil
 	}
-	rc, err := w.upload.repo.Tier.Bucket.Open(ctx, w.state.Tail.Key, 0, w.state.Tail.Size)
+	t := w.state.Tail
+	rc, err := openVerified(ctx, w.upload.repo.Tier.Bucket, t.Key, t.Size, t.Digest)
 	if err != nil {
 		return nil, err
 	}
 	defer rc.Close()
-	return readExactly(rc, w.state.Tail.Size)
+	data := make([]byte, t.Size)
+	if _, err := io.ReadFull(rc, data); err != nil {
+		return nil, fmt.Errorf("%w: %w", oci.ErrUnavailable, err) // the store's fault, never the client's
+	}
+	return data, nil
 }
 
 // dropTail says that the former tail went into a part.
@@ -324,7 +334,7 @@ func (w *appender) putTail(ctx context.Context, data []byte) error {
 		return err
 	}
 	w.dropTail()
-	w.state.Tail = &tail{Key: w.state.NextTail, Size: int64(len(data))}
+	w.state.Tail = &tail{Key: w.state.NextTail, Size: int64(len(data)), Digest: digest.FromBytes(data)}
 	w.state.NextTail = ""
 	return nil
 }
@@ -352,8 +362,12 @@ func readExactly(r io.Reader, size int64) ([]byte, error) {
 	return data, nil
 }
 
-// bodyError says that the client's body ended before it should.
+// bodyError says that the client's body ended before it should, where it was not the store
+// that did.
 func bodyError(err error) error {
+	if errors.Is(err, oci.ErrUnavailable) {
+		return err
+	}
 	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
 		return fmt.Errorf("%w: the body ended early: %w", oci.ErrSizeInvalid, err)
 	}

@@ -146,7 +146,9 @@ func (a *Arrival) batch(ctx context.Context, m Arriving, blobs, children []ocisp
 		}
 		entry.Links = append(entry.Links, b.Digest)
 		if record.Revision != 0 && len(pending) == 0 {
-			continue // the repository shows it already
+			// The repository shows it already. Where nothing else needs it that may end.
+			change.If = append(change.If, Present(record.Key))
+			continue
 		}
 		if slices.Contains(pending, a.ID) {
 			// Another manifest of this arrival has marked it, and nobody else takes that mark

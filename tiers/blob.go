@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -48,41 +47,44 @@ func (b *Blob) URL(ctx context.Context) (string, error) {
 }
 
 // Blob finds a blob that the repository holds. Bytes that only other repositories hold
-// are unknown here (CVE-2024-39897). The error wraps oci.ErrBlobUnknown.
+// are unknown here (CVE-2024-39897). The error wraps oci.ErrBlobUnknown. The answer is no
+// promise that it stays: Promise is.
 func (r *Repository) Blob(ctx context.Context, d digest.Digest) (*Blob, error) {
+	link, stored, err := r.blobRecords(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	blob, _, err := r.blobOf(ctx, d, link, stored)
+	return blob, err
+}
+
+// blobRecords reads the repository's link to a blob and the record of its bytes, in one
+// step.
+func (r *Repository) blobRecords(ctx context.Context, d digest.Digest) (link, stored Record, err error) {
 	records, err := r.registry.catalog.Get(ctx, linkKey(r.Tier.Name, r.Name, d), blobKey(r.Tier.store, d))
 	if err != nil {
-		return nil, fmt.Errorf("blob %s@%s: %w", r.FullName(), d, err)
+		return link, stored, fmt.Errorf("blob %s@%s: %w", r.FullName(), d, err)
 	}
+	return records[0], records[1], nil
+}
+
+// blobOf makes of these records the blob, if the repository shows it.
+func (r *Repository) blobOf(ctx context.Context, d digest.Digest, link, stored Record) (*Blob, blobRecord, error) {
 	unknown := fmt.Errorf("%w: %s@%s", oci.ErrBlobUnknown, r.FullName(), d)
-	if records[0].Revision == 0 || records[1].Revision == 0 {
-		return nil, unknown
+	if link.Revision == 0 || stored.Revision == 0 {
+		return nil, blobRecord{}, unknown
 	}
-	if _, _, ok, err := seen[LinkRecord](ctx, r.registry, records[0]); err != nil || !ok {
+	if _, _, ok, err := seen[LinkRecord](ctx, r.registry, link); err != nil || !ok {
 		if err == nil {
 			err = unknown
 		}
-		return nil, err
+		return nil, blobRecord{}, err
 	}
-	b, err := Decode[blobRecord](records[1])
+	b, err := Decode[blobRecord](stored)
 	if err != nil {
-		return nil, err
+		return nil, b, err
 	}
-	return &Blob{Digest: d, Size: b.Size, key: b.Key, bucket: r.Tier.Bucket, redirect: r.Tier.Redirect}, nil
-}
-
-// renewEvery is how old the promise to keep a blob may get before it is given anew: a
-// write for every push of a shared layer would buy nothing.
-const renewEvery = time.Hour
-
-// renew keeps bytes that somebody is about to be told of. The condition fails when they
-// were condemned or moved meanwhile.
-func (r *Registry) renew(record Record, b blobRecord) (Condition, []Put) {
-	if r.Now().Sub(b.RenewedAt) < renewEvery {
-		return Unchanged(record), nil
-	}
-	b.RenewedAt = r.Now()
-	return Unchanged(record), []Put{{Key: record.Key, Value: Encode(b)}}
+	return &Blob{Digest: d, Size: b.Size, key: b.Key, bucket: r.Tier.Bucket, redirect: r.Tier.Redirect}, b, nil
 }
 
 // Mount lets the repository read a blob that from holds, if both lie in one store; ok
@@ -139,7 +141,7 @@ func (r *Repository) deleteBlob(ctx context.Context, d digest.Digest) error {
 		return err
 	}
 	refs := refPrefix(r.Tier.store, d) + r.Tier.Name + "/" + r.Name + "@"
-	if kept, err := r.prune(ctx, refs); err != nil {
+	if kept, err := r.prune(ctx, refs, false); err != nil {
 		return err
 	} else if kept {
 		return fmt.Errorf("%w: blob %s@%s belongs to a manifest: delete that first", oci.ErrUnsupported, r.FullName(), d)
@@ -153,13 +155,14 @@ func (r *Repository) deleteBlob(ctx context.Context, d digest.Digest) error {
 	return err // of a conflict the next try finds the reason
 }
 
-// Exists says whether the repository holds what desc names, as oras-go asks.
+// Exists says whether the repository holds what desc names, as oras-go asks before it
+// pushes: a blob that is here stays, as Promise says.
 func (r *Repository) Exists(ctx context.Context, desc ocispec.Descriptor) (bool, error) {
 	var err error
 	if oci.IsManifest(desc.MediaType) {
 		_, err = r.Resolve(ctx, desc.Digest.String())
 	} else {
-		_, err = r.Blob(ctx, desc.Digest)
+		_, err = r.Promise(ctx, desc.Digest)
 	}
 	if isUnknown(err) {
 		return false, nil
@@ -167,8 +170,9 @@ func (r *Repository) Exists(ctx context.Context, desc ocispec.Descriptor) (bool,
 	return err == nil, err
 }
 
-// Fetch opens a manifest or blob of the repository. The bytes are not compared with the
-// digest on the way; readers that must be sure compare them.
+// Fetch opens a manifest or blob of the repository. Reading fails, with oci.ErrUnavailable,
+// where the store does not give the bytes of the digest: what was stored is what the digest
+// says, so evidence that cannot be read is never evidence that is wrong.
 func (r *Repository) Fetch(ctx context.Context, desc ocispec.Descriptor) (io.ReadCloser, error) {
 	if oci.IsManifest(desc.MediaType) {
 		if _, _, err := r.manifestRecord(ctx, desc.Digest); err != nil {
@@ -181,13 +185,13 @@ func (r *Repository) Fetch(ctx context.Context, desc ocispec.Descriptor) (io.Rea
 		if err != nil {
 			return nil, err
 		}
-		return r.Tier.Bucket.Open(ctx, b.Key, 0, -1)
+		return openVerified(ctx, r.Tier.Bucket, b.Key, b.Size, desc.Digest)
 	}
 	blob, err := r.Blob(ctx, desc.Digest)
 	if err != nil {
 		return nil, err
 	}
-	return blob.Open(ctx, 0, -1)
+	return openVerified(ctx, r.Tier.Bucket, blob.key, blob.Size, desc.Digest)
 }
 
 // isUnknown says whether err is that of content that is not there.

@@ -33,6 +33,10 @@ type pinnedRecord struct {
 
 func pinnedPrefix(id string) string { return "pinned/" + id + "/" }
 
+// PinKey is the record that pins a digest in the store of t for id, as Pin does, for who
+// writes it and deletes it together with records of his own.
+func (t *Tier) PinKey(d digest.Digest, id string) string { return pinKey(t.store, d, id) }
+
 // Pin keeps the bytes of digests in the store of t until Unpin of the same id. With
 // present they must be there: the error wraps oci.ErrConflict where some are not any more.
 // Without, they are kept from the moment they come. Nothing is pinned unless fence holds in
@@ -90,7 +94,7 @@ func (r *Registry) Store(ctx context.Context, t *Tier, d digest.Digest, body []b
 			return err
 		}
 		_, err := r.catalog.Commit(ctx, change)
-		return err
+		return s.failed(err)
 	})
 	s.Settle(ctx, err)
 	return s.Key(), err
@@ -101,6 +105,9 @@ func (r *Registry) Store(ctx context.Context, t *Tier, d digest.Digest, body []b
 func (r *Registry) KeepRecord(t *Tier, d digest.Digest, id string) Put {
 	return Put{Key: refPrefix(t.store, d) + ".record/" + id}
 }
+
+// HasBytes asks that the store of t has the bytes of d.
+func (r *Registry) HasBytes(t *Tier, d digest.Digest) Condition { return Present(blobKey(t.store, d)) }
 
 // Brought is content that Bring has brought.
 type Brought struct {
@@ -199,6 +206,12 @@ func prove(ctx context.Context, bucket Bucket, object string, size int64, d dige
 		}
 		return nil
 	}
+	return reread(ctx, bucket, object, size, d)
+}
+
+// reread checks that the bytes of an object are what they should be, whatever the store
+// says of them.
+func reread(ctx context.Context, bucket Bucket, object string, size int64, d digest.Digest) error {
 	rc, err := bucket.Open(ctx, object, 0, size)
 	if err != nil {
 		return err

@@ -27,32 +27,31 @@ func (r *Repository) DeleteManifest(ctx context.Context, d digest.Digest) error 
 	if err := r.Deletable(d.String()); err != nil {
 		return err
 	}
-	return Retry(ctx, func() error { return r.deleteManifest(ctx, d) })
+	return Retry(ctx, func() error { return r.deleteManifest(ctx, d, nil) })
 }
 
-func (r *Repository) deleteManifest(ctx context.Context, d digest.Digest) error {
+// deleteManifest is one try to remove a manifest, by a rule or, where that is nil, for a
+// client.
+func (r *Repository) deleteManifest(ctx context.Context, d digest.Digest, by *removal) error {
 	record, m, err := r.manifestRecord(ctx, d)
 	if err != nil {
 		return err
 	}
-	parents := refPrefix(r.Tier.store, d) + r.Tier.Name + "/" + r.Name + "@"
-	if kept, err := r.prune(ctx, parents); err != nil {
+	change, err := by.manifest(ctx, d, record, m)
+	if err != nil {
+		return err
+	}
+	parents := r.parents(d)
+	if kept, err := r.prune(ctx, parents, by != nil); err != nil {
 		return err
 	} else if kept {
-		return fmt.Errorf("%w: manifest %s@%s belongs to an index: delete that first", oci.ErrUnsupported, r.FullName(), d)
+		return fmt.Errorf("%w: manifest %s@%s %w: delete that first", oci.ErrUnsupported, r.FullName(), d, errPart)
 	}
-	evidence := Condition{}
-	if m.Subject != "" && oci.IsEvidence(m.ArtifactType) {
-		evidence = Absent(manifestKey(r.Tier.Name, r.Name, m.Subject))
-		subject, err := r.get(ctx, evidence.Key)
-		if err != nil {
-			return err
-		}
-		if subject.Revision != 0 {
-			return fmt.Errorf("%w: %s@%s is evidence about %s and goes only with it", oci.ErrUnsupported, r.FullName(), d, m.Subject)
-		}
+	attached, err := r.detached(ctx, d, m)
+	if err != nil {
+		return err
 	}
-	tags, err := r.dropTags(ctx, d)
+	tags, err := r.dropTags(ctx, d, by)
 	if err != nil {
 		return err
 	}
@@ -60,12 +59,9 @@ func (r *Repository) deleteManifest(ctx context.Context, d digest.Digest) error 
 	if err != nil {
 		return err
 	}
-	change := Change{If: []Condition{Unchanged(record), None(parents)},
-		Delete: append(refs, record.Key, selfKey(r.Tier.store, d, r.Tier.Name, r.Name), pushingKey(r.Tier.Name, r.Name, d))}
-	if evidence.Key != "" {
-		change.If = append(change.If, evidence)
-	}
-	if err := r.deleteTags(ctx, &change, d, tags); err != nil {
+	change.If = append(append(change.If, Unchanged(record), None(parents)), attached...)
+	change.Delete = append(refs, record.Key, selfKey(r.Tier.store, d, r.Tier.Name, r.Name), pushingKey(r.Tier.Name, r.Name, d))
+	if err := r.deleteTags(ctx, &change, d, tags, by); err != nil {
 		return err
 	}
 	if m.Subject != "" {
@@ -74,17 +70,44 @@ func (r *Repository) deleteManifest(ctx context.Context, d digest.Digest) error 
 	}
 	change.Put = append(change.Put,
 		Put{Key: repoKey(r.Tier.Name, r.Name), Value: Encode(repositoryRecord{})},
-		r.registry.EventPut(Event{Type: EventManifestDeleted, Actor: r.Actor, Tier: r.Tier.Name, Repository: r.Name, Tags: tags,
+		r.registry.EventPut(Event{Type: EventManifestDeleted, Actor: r.Actor, Tier: r.Tier.Name, Repository: r.Name, Tags: tags, Cause: by.why(),
 			Digest: d, MediaType: m.MediaType, ArtifactType: m.ArtifactType, Subject: m.Subject, Store: r.Tier.store, Size: m.Size}))
-	_, err = r.commitUsage(ctx, change, -m.Size)
-	return err // of a conflict the next try finds the reason
+	if _, err = r.commitUsage(ctx, change, -m.Size); err != nil {
+		return err // of a conflict the next try finds the reason
+	}
+	by.told(d, tags...)
+	return nil
+}
+
+// errPart is of a manifest that an index of the repository names.
+var errPart = errors.New("belongs to an index")
+
+// parents is behind what prefix the indexes of the repository stand that name d.
+func (r *Repository) parents(d digest.Digest) string {
+	return refPrefix(r.Tier.store, d) + r.Tier.Name + "/" + r.Name + "@"
+}
+
+// detached asks of evidence that its subject is gone.
+func (r *Repository) detached(ctx context.Context, d digest.Digest, m ManifestRecord) ([]Condition, error) {
+	if m.Subject == "" || !oci.IsEvidence(m.ArtifactType) {
+		return nil, nil
+	}
+	gone := Absent(manifestKey(r.Tier.Name, r.Name, m.Subject))
+	subject, err := r.get(ctx, gone.Key)
+	if err != nil {
+		return nil, err
+	}
+	if subject.Revision != 0 {
+		return nil, fmt.Errorf("%w: %s@%s is evidence about %s and goes only with it", oci.ErrUnsupported, r.FullName(), d, m.Subject)
+	}
+	return []Condition{gone}, nil
 }
 
 // dropTags deletes the tags of a manifest but for so many as go in one transaction with it,
 // which it returns: a tag without its manifest must never be seen. Nothing is deleted
 // where one of them is immutable.
-func (r *Repository) dropTags(ctx context.Context, d digest.Digest) (left []string, err error) {
-	if err := r.checkTags(ctx, d); err != nil {
+func (r *Repository) dropTags(ctx context.Context, d digest.Digest, by *removal) (left []string, err error) {
+	if err := r.checkTags(ctx, d, by); err != nil {
 		return nil, err
 	}
 	for {
@@ -96,7 +119,7 @@ func (r *Repository) dropTags(ctx context.Context, d digest.Digest) (left []stri
 			tags = tags[tagsPerDelete:]
 		}
 		for _, tag := range tags {
-			if err := r.deleteTag(ctx, tag, d); err != nil && !isUnknown(err) {
+			if err := r.deleteTag(ctx, tag, d, by); err != nil && !isUnknown(err) {
 				return nil, err
 			}
 		}
@@ -105,7 +128,7 @@ func (r *Repository) dropTags(ctx context.Context, d digest.Digest) (left []stri
 
 // checkTags looks for a tag of a manifest that keeps it. One that comes later is found
 // where it is to go.
-func (r *Repository) checkTags(ctx context.Context, d digest.Digest) error {
+func (r *Repository) checkTags(ctx context.Context, d digest.Digest, by *removal) error {
 	for last, more := "", true; more; more = last != "" {
 		tags, next, err := r.registry.listNames(ctx, taggedPrefix(r.Tier.Name, r.Name, d), last, tagsPerPage)
 		if err != nil {
@@ -119,6 +142,9 @@ func (r *Repository) checkTags(ctx context.Context, d digest.Digest) error {
 				return err
 			}
 		}
+		if _, err := by.tags(ctx, d, tags); err != nil {
+			return err
+		}
 		last = next
 	}
 	return nil
@@ -129,20 +155,23 @@ func (r *Repository) checkTags(ctx context.Context, d digest.Digest) error {
 // and the deletion of a manifest with more than fit one transaction. It says whether any
 // other is left. Arrivals have no such marker: they come to tiers that clients do not
 // write to, so none is under way where anything is pruned.
-func (r *Repository) prune(ctx context.Context, prefix string) (kept bool, err error) {
+//
+// patient waits for pushes: what is being pushed may need what the references are of.
+func (r *Repository) prune(ctx context.Context, prefix string, patient bool) (kept bool, err error) {
 	records, err := r.registry.catalog.List(ctx, Query{Prefix: prefix, Limit: MaxPage})
 	if err != nil {
 		return false, err
 	}
 	for _, record := range records {
 		d := digest.Digest(record.Key[len(prefix):])
-		manifest := manifestKey(r.Tier.Name, r.Name, d)
-		_, err := r.registry.catalog.Commit(ctx, Change{
-			// A push that is writing these references finds its marker gone and begins anew.
-			If:     []Condition{Absent(manifest)},
-			Delete: []string{record.Key, pushingKey(r.Tier.Name, r.Name, d)},
-		})
-		if hasConflict(err, manifest) {
+		manifest, pushing := manifestKey(r.Tier.Name, r.Name, d), pushingKey(r.Tier.Name, r.Name, d)
+		// A push that is writing these references finds its marker gone and begins anew.
+		change := Change{If: []Condition{Absent(manifest)}, Delete: []string{record.Key, pushing}}
+		if patient {
+			change = Change{If: []Condition{Absent(manifest), Absent(pushing)}, Delete: []string{record.Key}}
+		}
+		_, err := r.registry.catalog.Commit(ctx, change)
+		if hasConflict(err, manifest) || patient && hasConflict(err, pushing) {
 			return true, nil
 		}
 		if err != nil {
@@ -177,7 +206,7 @@ func (r *Repository) referencesOf(ctx context.Context, d digest.Digest) ([]strin
 
 // deleteTags adds to change that the tags go, if none of them was moved meanwhile. A tag
 // that was added meanwhile has changed the manifest's record.
-func (r *Repository) deleteTags(ctx context.Context, change *Change, d digest.Digest, tags []string) error {
+func (r *Repository) deleteTags(ctx context.Context, change *Change, d digest.Digest, tags []string, by *removal) error {
 	keys := make([]string, len(tags))
 	for i, tag := range tags {
 		if err := r.checkMove(tag, "deleted with its manifest"); err != nil {
@@ -194,6 +223,11 @@ func (r *Repository) deleteTags(ctx context.Context, change *Change, d digest.Di
 	if err != nil {
 		return err
 	}
+	held, err := by.tags(ctx, d, tags)
+	if err != nil {
+		return err
+	}
+	change.If = append(change.If, held...)
 	prefix := taggedPrefix(r.Tier.Name, r.Name, d)
 	for i, record := range records {
 		change.If = append(change.If, Unchanged(record), Present(prefix+tags[i]))

@@ -24,6 +24,7 @@ const (
 	EventWaiting         EventType = "promotion.waiting" // it waits for approvals
 	EventStanding        EventType = "standing.changed"  // what stands in a tier would no longer pass, or would again
 	EventPolicySet       EventType = "policy.set"
+	EventRepaired        EventType = "check.repaired" // a check mended a fault: Body is the finding
 )
 
 // Event is one change of state, written in the transaction that made it and with all

@@ -38,7 +38,7 @@ func evidenceSubject(tag string) digest.Digest {
 // oci.ErrTagImmutable.
 func (r *Repository) loses(ctx context.Context, tag string, old digest.Digest, m *oci.Manifest) ([]Condition, error) {
 	subject := evidenceSubject(tag)
-	if subject == "" {
+	if subject == "" || subject == old { // nothing holds evidence about itself
 		return nil, nil
 	}
 	gone := Absent(manifestKey(r.Tier.Name, r.Name, subject))

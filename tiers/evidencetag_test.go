@@ -81,3 +81,24 @@ func TestEvidenceTags(t *testing.T) {
 	}
 	w.audit(true)
 }
+
+// A tag that an image has of itself keeps no evidence: it neither keeps the image nor
+// stands in the way of what cosign writes.
+func TestEvidenceTagOfItself(t *testing.T) {
+	w := newWorld(t, nil)
+	tag := func(of ocispec.Descriptor) string { return strings.Replace(of.Digest.String(), ":", "-", 1) + ".att" }
+	one, two := w.image(w.dev, "", 1), w.image(w.dev, "", 2)
+	for _, desc := range []ocispec.Descriptor{one, two} {
+		if err := w.dev.Tag(t.Context(), desc, tag(desc)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.dev.DeleteManifest(t.Context(), one.Digest); err != nil {
+		t.Error(err)
+	}
+	evidence := w.manifest(w.dev, tag(two), image(w.blob(w.dev, nil), nil, ""))
+	if err := w.dev.DeleteManifest(t.Context(), evidence.Digest); !errors.Is(err, oci.ErrTagImmutable) {
+		t.Errorf("evidence: %v", err)
+	}
+	w.audit(true)
+}

@@ -27,10 +27,7 @@ func (u *Upload) Finish(ctx context.Context, r io.Reader, start, length int64, w
 		return u.refused(ctx, err)
 	}
 	if u.state.Done != "" {
-		if u.state.Done == want {
-			return nil
-		}
-		return fmt.Errorf("%w: %s ended as %s", oci.ErrUploadUnknown, u.ID, u.state.Done)
+		return u.finished(ctx, want)
 	}
 	if start >= 0 && start != u.state.Offset {
 		return fmt.Errorf("%w: the upload has %d bytes, the chunk begins at %d", oci.ErrRangeInvalid, u.state.Offset, start)
@@ -54,6 +51,18 @@ func (u *Upload) Finish(ctx context.Context, r io.Reader, start, length int64, w
 		return u.mismatch(ctx, got, want)
 	}
 	_, err = u.recordBlob(ctx, object{key: u.state.Key, size: u.state.Offset}, want)
+	return err
+}
+
+// finished answers a request that ended the session before, or one that came too late.
+func (u *Upload) finished(ctx context.Context, want digest.Digest) error {
+	if u.state.Done != want {
+		return fmt.Errorf("%w: %s ended as %s", oci.ErrUploadUnknown, u.ID, u.state.Done)
+	}
+	_, err := u.repo.Promise(ctx, want)
+	if isUnknown(err) {
+		return fmt.Errorf("%w: %s ended as %s, which was removed since: upload it again", oci.ErrUploadUnknown, u.ID, want)
+	}
 	return err
 }
 
@@ -147,7 +156,7 @@ func (u *Upload) rest(ctx context.Context, o object, got, want digest.Digest) (s
 	case u.untouched():
 		return u.recordBlob(ctx, o, want)
 	}
-	body, err := u.repo.Tier.Bucket.Open(ctx, o.key, 0, o.size)
+	body, err := openVerified(ctx, u.repo.Tier.Bucket, o.key, o.size, got)
 	if err != nil {
 		return "", err
 	}
@@ -209,27 +218,17 @@ func (u *Upload) assemble(ctx context.Context) error {
 		}
 		return bucket.Put(ctx, u.state.Key, bytes.NewReader(nil), 0)
 	}
-	if info, err := bucket.Stat(ctx, u.state.Key); err == nil && info.Size == u.state.Offset {
-		return nil // an earlier try got so far
-	}
 	if u.state.Tail != nil {
 		if err := u.tailPart(ctx); err != nil {
 			return err
 		}
 	}
-	if err := bucket.Complete(ctx, u.state.Key, u.state.S3ID, u.state.Parts); errors.Is(err, oci.ErrUploadUnknown) {
-		return err
-	} else if err != nil { // also what a store says while another request completes the same
+	// An earlier try may have got so far: the same parts are complete then, and the store says so.
+	err := bucket.Complete(ctx, u.state.Key, u.state.S3ID, u.state.Parts)
+	if err != nil && !errors.Is(err, oci.ErrUploadUnknown) { // also what a store says while another request completes the same
 		return fmt.Errorf("%w: %w", oci.ErrUnavailable, err)
 	}
-	info, err := bucket.Stat(ctx, u.state.Key)
-	if err != nil {
-		return err
-	}
-	if info.Size != u.state.Offset {
-		return fmt.Errorf("%w: the store made %d bytes of %d", oci.ErrUnavailable, info.Size, u.state.Offset)
-	}
-	return nil
+	return err
 }
 
 // tailPart sends the tail once more, as the last part, which may be short.
@@ -238,14 +237,12 @@ func (u *Upload) tailPart(ctx context.Context) error {
 	if err := w.claim(ctx, 1); err != nil {
 		return err
 	}
-	rc, err := u.repo.Tier.Bucket.Open(ctx, u.state.Tail.Key, 0, u.state.Tail.Size)
+	data, err := w.readTail(ctx)
 	if err != nil {
 		return err
 	}
-	defer rc.Close()
-	size := u.state.Tail.Size
 	w.dropTail()
-	if err := w.putPart(ctx, rc, size); err != nil {
+	if err := w.putPart(ctx, bytes.NewReader(data), int64(len(data))); err != nil {
 		return err
 	}
 	w.state.NextPart = w.number
@@ -253,9 +250,14 @@ func (u *Upload) tailPart(ctx context.Context) error {
 	return u.save(ctx)
 }
 
-// readBack hashes the object as the store gives it.
+// readBack hashes the object as the store gives it, which is compared with what clients have
+// sent.
 func (u *Upload) readBack(ctx context.Context, algorithm digest.Algorithm) (digest.Digest, error) {
-	rc, err := u.repo.Tier.Bucket.Open(ctx, u.state.Key, 0, u.state.Offset)
+	h, err := u.hash()
+	if err != nil {
+		return "", err
+	}
+	rc, err := openVerified(ctx, u.repo.Tier.Bucket, u.state.Key, u.state.Offset, digest.NewDigest(u.algorithm(), h))
 	if err != nil {
 		return "", err
 	}
@@ -374,16 +376,19 @@ func (u *Upload) tidy(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
 	defer cancel()
-	u.cleanOld(ctx)
-	if len(u.state.Old) > 0 {
-		u.repo.registry.log.WarnContext(ctx, "objects of an upload are left for garbage collection", "upload", u.ID, "keys", u.state.Old)
-		return
+	if err := u.clean(ctx); err != nil {
+		u.repo.registry.log.WarnContext(ctx, "what an ended upload left behind stays until garbage collection", "upload", u.ID, "error", err)
+	}
+}
+
+// clean removes the objects that an ended session names and lets it expire.
+func (u *Upload) clean(ctx context.Context) error {
+	if err := u.cleanOld(ctx); err != nil {
+		return err
 	}
 	_, err := u.repo.registry.catalog.Commit(ctx, Change{
 		If:  []Condition{Unchanged(u.record)},
 		Put: []Put{{Key: u.record.Key, Value: Encode(u.state), Expire: sessionMemory}},
 	})
-	if err != nil {
-		u.repo.registry.log.WarnContext(ctx, "an ended upload stays until garbage collection", "upload", u.ID, "error", err)
-	}
+	return err
 }

@@ -17,22 +17,25 @@ import (
 //	store/<store>/condemned/<key>                        an object that nothing names is about to go: condemnedRecord
 //	tier/<tier>/repo/<repo>                              the repository; its revision is the generation
 //	tier/<tier>/manifest/<repo>@<digest>                 ManifestRecord
-//	tier/<tier>/pushing/<repo>@<digest>                  its references are being written, before itself
+//	tier/<tier>/pushing/<repo>@<digest>                  its references are being written, before itself: pushingRecord
 //	tier/<tier>/tag/<repo>:<tag>                         TagRecord
-//	tier/<tier>/tagged/<repo>@<digest>/<tag>             the tags of a manifest
+//	tier/<tier>/tagged/<repo>@<digest>/<tag>             the tags of a manifest: taggedRecord, or nothing
 //	tier/<tier>/referrer/<repo>@<subject>/<digest>       ReferrerRecord
 //	tier/<tier>/subject/<repo>@<subject>                 its revision grows when a referrer goes
+//	tier/<tier>/orphaned/<repo>@<digest>                 retention took the manifest, what hangs on it follows: orphanedRecord
 //	tier/<tier>/link/<repo>@<digest>                     the repository may read the blob: LinkRecord
 //	tier/<tier>/usage/<prefix>                           what a quota counts: usageRecord
 //	upload/<id>                                          uploadRecord
 //	uploading/<tier>/<id>                                the session is open, where a tier limits them
+//	catalog-id                                           the id of this catalog, as its marks in the buckets say
+//	schema                                               what all records are known to be like: schemaRecord
 //	session-key                                          authenticates the ids of uploads
 //	pinned/<promotion>/<ulid>                            what a batch of pins pinned
 //	staged/<arrival>/<ulid>                              what a batch of an arrival staged
 //	committed/<arrival>                                  everything it staged can be seen
 //	event/<ulid>                                         Event, not sealed yet
 //
-// The keys of promotions, policies and the ledger stand with their packages.
+// The keys of promotions, policies, runs and the ledger stand with their packages.
 
 // Prefixes under which whole families of records are listed.
 const (
@@ -40,22 +43,31 @@ const (
 	prefixEvent  = "event/"
 )
 
-const sessionKeyKey = "session-key"
+// Records that there is one of.
+const (
+	sessionKeyKey = "session-key"
+	catalogIDKey  = "catalog-id"
+	schemaKey     = "schema"
+)
+
+func storePrefix(store, kind string) string { return "store/" + store + "/" + kind + "/" }
 
 func blobKey(store string, d digest.Digest) string {
-	return "store/" + store + "/blob/" + d.String()
+	return storePrefix(store, "blob") + d.String()
 }
 
 func refPrefix(store string, d digest.Digest) string {
-	return "store/" + store + "/ref/" + d.String() + "/"
+	return storePrefix(store, "ref") + d.String() + "/"
 }
 
 func refKey(store string, d digest.Digest, tier, repo string, manifest digest.Digest) string {
 	return refPrefix(store, d) + tier + "/" + repo + "@" + manifest.String()
 }
 
+func pinPrefix(store string, d digest.Digest) string { return refPrefix(store, d) + ".pin/" }
+
 func pinKey(store string, d digest.Digest, promotion string) string {
-	return refPrefix(store, d) + ".pin/" + promotion
+	return pinPrefix(store, d) + promotion
 }
 
 // selfKey is the reference of a manifest to its own bytes. It comes and goes with the
@@ -64,9 +76,9 @@ func selfKey(store string, d digest.Digest, tier, repo string) string {
 	return refPrefix(store, d) + ".manifest/" + tier + "/" + repo
 }
 
-func intentKey(store, object string) string { return "store/" + store + "/intent/" + object }
+func intentKey(store, object string) string { return storePrefix(store, "intent") + object }
 
-func condemnedKey(store, object string) string { return "store/" + store + "/condemned/" + object }
+func condemnedKey(store, object string) string { return storePrefix(store, "condemned") + object }
 
 func repoPrefix(tier string) string { return "tier/" + tier + "/repo/" }
 
@@ -89,8 +101,10 @@ func tagPrefix(tier, repo string) string { return "tier/" + tier + "/tag/" + rep
 func tagKey(tier, repo, tag string) string { return tagPrefix(tier, repo) + tag }
 
 func taggedPrefix(tier, repo string, d digest.Digest) string {
-	return "tier/" + tier + "/tagged/" + repo + "@" + d.String() + "/"
+	return taggedIn(tier, repo) + d.String() + "/"
 }
+
+func taggedIn(tier, repo string) string { return "tier/" + tier + "/tagged/" + repo + "@" }
 
 func referrerPrefix(tier, repo string, subject digest.Digest) string {
 	return "tier/" + tier + "/referrer/" + repo + "@" + subject.String() + "/"
@@ -98,6 +112,12 @@ func referrerPrefix(tier, repo string, subject digest.Digest) string {
 
 func subjectKey(tier, repo string, subject digest.Digest) string {
 	return "tier/" + tier + "/subject/" + repo + "@" + subject.String()
+}
+
+func orphanedPrefix(tier, repo string) string { return "tier/" + tier + "/orphaned/" + repo + "@" }
+
+func orphanedKey(tier, repo string, d digest.Digest) string {
+	return orphanedPrefix(tier, repo) + d.String()
 }
 
 func linkKey(tier, repo string, d digest.Digest) string {

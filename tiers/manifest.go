@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -213,7 +214,7 @@ func (p *push) store(ctx context.Context, body []byte) error {
 			added = 0
 		}
 		_, err = p.repo.commitUsage(ctx, change, added)
-		return p.explain(err)
+		return p.explain(p.staged.failed(err))
 	})
 	p.staged.Settle(ctx, err)
 	if err == nil {
@@ -240,7 +241,7 @@ func (p *push) stageReferences(ctx context.Context) (last Change, err error) {
 		batch := mergeChanges(refs[:min(refsPerChange, len(refs))])
 		batch.If = append(batch.If, Unchanged(marker))
 		if marker.Revision == 0 {
-			batch.Put = append(batch.Put, Put{Key: marker.Key})
+			batch.Put = append(batch.Put, Put{Key: marker.Key, Value: Encode(pushingRecord{StartedAt: p.repo.registry.Now()})})
 		}
 		revision, err := p.repo.registry.catalog.Commit(ctx, batch)
 		if err != nil {
@@ -267,7 +268,7 @@ func (p *push) references() []Change {
 			Put: []Put{
 				{Key: refKey(t.store, b.Digest, t.Name, name, p.desc.Digest)},
 				// Written again so that a DELETE of the blob meanwhile takes nothing away.
-				{Key: linkKey(t.Name, name, b.Digest), Value: Encode(LinkRecord{Size: b.Size, RenewedAt: p.repo.registry.Now()})},
+				{Key: linkKey(t.Name, name, b.Digest), Value: Encode(LinkRecord{Size: b.Size, RenewedAt: p.promised(b.Digest)})},
 			},
 		}
 		p.repo.keepsLink(&ref, b.Digest)
@@ -287,6 +288,21 @@ func (p *push) references() []Change {
 	return refs
 }
 
+// promised is when somebody was last told that the repository has a blob. A manifest keeps
+// the blob by its reference and tells nobody: the promise of the link must not outlast that
+// of the bytes.
+func (p *push) promised(d digest.Digest) time.Time {
+	record := p.records[linkKey(p.repo.Tier.Name, p.repo.Name, d)]
+	if record.Revision == 0 { // it has gone since it was looked for
+		return time.Time{}
+	}
+	link, err := Decode[LinkRecord](record)
+	if err != nil { // it was decoded before
+		return time.Time{}
+	}
+	return link.RenewedAt
+}
+
 func mergeChanges(changes []Change) Change {
 	var merged Change
 	for _, c := range changes {
@@ -298,31 +314,43 @@ func mergeChanges(changes []Change) Change {
 }
 
 // complete adds to the last change what makes the manifest and its tags seen. record is
-// the manifest's as it was read. A push that would change nothing is left empty.
+// the manifest's as it was read. Of a push that would change nothing only that it came is
+// written down, if at all.
 //
 // Each tag that moves has an event, as if it had been set by itself; the first of a new
 // manifest is told with the push.
 func (p *push) complete(ctx context.Context, change *Change, record Record) error {
 	t, name, d := p.repo.Tier, p.repo.Name, p.desc.Digest
 	isNew := record.Revision == 0
+	// The bytes were lost, and a repair has made room for them.
+	restored := !isNew && p.records[blobKey(t.store, d)].Revision == 0
 	events, err := p.setTags(ctx, change)
 	if err != nil {
 		return err
 	}
-	if !isNew && len(events) == 0 {
-		*change = Change{} // the same again
-		return nil
+	if !isNew && len(events) == 0 && !restored {
+		return p.again(ctx, change, record)
 	}
-	if err := p.staged.change(change, p.records[blobKey(t.store, d)]); err != nil {
+	if err := p.staged.change(ctx, change, p.records[blobKey(t.store, d)]); err != nil {
 		return err
 	}
 	change.If = append(change.If, Unchanged(record))
 	change.Put = append(change.Put, Put{Key: repoKey(t.Name, name), Value: Encode(repositoryRecord{})})
 	if !isNew {
 		// Written again so that a DELETE of the manifest notices the tag.
-		change.Put = append(change.Put, Put{Key: record.Key, Value: record.Value})
+		renewed, err := p.renewed(record)
+		if err != nil {
+			return err
+		}
+		tags, err := p.renewedTags(ctx)
+		if err != nil {
+			return err
+		}
+		change.Put = append(append(change.Put, renewed), tags...)
 	} else {
 		p.putRecords(change)
+	}
+	if isNew || restored {
 		if len(events) == 0 {
 			events = make([]Event, 1)
 		}

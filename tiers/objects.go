@@ -76,7 +76,9 @@ type Multipart interface {
 	// replace what was acknowledged.
 	PutPart(ctx context.Context, key, uploadID string, number int, r io.Reader, size int64) (Part, error)
 
-	// Complete makes the object of the parts, in ascending order of their numbers.
+	// Complete makes the object of the parts, in ascending order of their numbers. nil says
+	// that it is there, with all bytes of them. It may be called again with the same parts:
+	// whether an answer was lost is the store's to find out.
 	Complete(ctx context.Context, key, uploadID string, parts []Part) error
 
 	// Abort drops the upload and its parts. An upload that is gone is no error.
@@ -88,6 +90,9 @@ type Part struct {
 	Number int    `json:"n"`
 	Size   int64  `json:"s"`
 	ETag   string `json:"e"`
+	// CRC64 is the CRC-64/NVME of the bytes that were sent, in base64, by which Complete
+	// proves the object. Empty: it is not known.
+	CRC64 string `json:"c,omitempty"`
 }
 
 // Copier copies within one S3 endpoint without the bytes passing through this process.

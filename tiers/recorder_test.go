@@ -67,7 +67,7 @@ type bucket struct {
 
 	mu      sync.Mutex
 	written map[string]string // keys that an object was ever made under, by what
-	live    map[string]bool   // keys that hold an object
+	live    map[string]bool   // keys that hold an object, but for the mark of the catalog
 	parts   map[string]bool   // parts ever written
 	open    map[string]string // multipart uploads by id, their keys
 	unknown map[string]bool   // ids that nobody was told of
@@ -109,7 +109,7 @@ func (b *bucket) begin(key string) {
 }
 
 func (b *bucket) made(key string, err error) error {
-	if err == nil {
+	if err == nil && !strings.HasPrefix(key, "catalogs/") {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		b.live[key] = true

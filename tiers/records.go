@@ -33,6 +33,8 @@ type ManifestRecord struct {
 	Depth        int           `json:"depth,omitempty"` // levels of indexes below and with it
 	CreatedAt    time.Time     `json:"createdAt"`
 	By           string        `json:"by"`
+	// RenewedAt is when a client last pushed it again, an hour or more after it last did.
+	RenewedAt time.Time `json:"renewedAt,omitzero"`
 	// Pending are the promotions that brought it; it is visible once one of them has
 	// committed. Empty: visible.
 	Pending []string `json:"pending,omitempty"`
@@ -45,6 +47,19 @@ type TagRecord struct {
 	Size      int64         `json:"size"`
 	UpdatedAt time.Time     `json:"updatedAt"`
 	By        string        `json:"by"`
+}
+
+// taggedRecord is what is known of a tag beyond where it points.
+type taggedRecord struct {
+	// RenewedAt is when a client last pushed the same under the tag again, as of a manifest.
+	RenewedAt time.Time `json:"renewedAt,omitzero"`
+}
+
+// orphanedRecord is left by a manifest that retention took until all that hung on it has
+// gone too: a crash in between leaves nothing behind.
+type orphanedRecord struct {
+	Cause    string          `json:"cause"` // why the manifest went
+	Children []digest.Digest `json:"children,omitempty"`
 }
 
 // ReferrerRecord is a manifest that names another as its subject, as the referrers API
@@ -63,8 +78,8 @@ type ReferrerRecord struct {
 // LinkRecord lets a repository read a blob of its store.
 type LinkRecord struct {
 	Size int64 `json:"size"`
-	// RenewedAt is when a client was last told that the repository has the blob. A
-	// promotion tells nobody.
+	// RenewedAt is when a client was last told that the repository has the blob. Zero, where
+	// a promotion brought it or nobody wrote that down: as that of its bytes.
 	RenewedAt time.Time `json:"renewedAt,omitzero"`
 	Pending   []string  `json:"pending,omitempty"`
 }
@@ -78,6 +93,21 @@ type intentRecord struct {
 	For       string    `json:"for"` // manifest, summary, copy, record
 	By        string    `json:"by"`
 	StartedAt time.Time `json:"startedAt"`
+}
+
+// pushingRecord marks a manifest whose references are being written. Without a time it is
+// older than any.
+type pushingRecord struct {
+	StartedAt time.Time `json:"startedAt,omitzero"`
+}
+
+// condemnedRecord is an object that nothing names any more, and that is deleted once those
+// who may still read it have had their time. Its key is that of the object.
+type condemnedRecord struct {
+	Digest digest.Digest `json:"digest,omitempty"` // where it is known
+	Size   int64         `json:"size,omitempty"`
+	At     time.Time     `json:"at"`
+	Why    string        `json:"why"`
 }
 
 // repositoryRecord marks a repository that has held a manifest.

@@ -38,7 +38,9 @@ type Tier struct {
 	// reach. Who may pull is asked before; whoever has the address has the blob.
 	Redirect bool
 	Limits   Limits // of a tier that is pushed to
-	Bucket   Bucket
+	// Retention is what goes by itself from a tier that is pushed to.
+	Retention Retention
+	Bucket    Bucket
 
 	store     string // the identity of the bucket
 	uploading *uploading
@@ -60,6 +62,8 @@ type Config struct {
 	// Buffers bounds the memory of uploads of unknown length: so many of 16 MiB each at
 	// once, further ones wait. 0: 12.
 	Buffers int
+	// Collection says how long what nothing needs stays.
+	Collection CollectConfig
 }
 
 // Registry is a set of tiers over one catalog.
@@ -74,6 +78,9 @@ type Registry struct {
 	sessionKey []byte // authenticates the ids of upload sessions
 	bodies     bodies
 	pages      *pages
+	collection CollectConfig
+	id         string // of the catalog
+	window     int    // how many objects a search for strays remembers at once
 }
 
 // New checks the configuration and asks every bucket who it is.
@@ -84,7 +91,7 @@ func New(ctx context.Context, config Config) (*Registry, error) {
 	if len(config.Tiers) == 0 {
 		return nil, errors.New("tiers: at least one tier is needed")
 	}
-	r := &Registry{catalog: config.Catalog, log: config.Log, now: config.Now, announcers: map[string]*announcer{}}
+	r := &Registry{catalog: config.Catalog, log: config.Log, now: config.Now, announcers: map[string]*announcer{}, window: strayWindow}
 	if r.now == nil {
 		r.now = time.Now
 	}
@@ -92,12 +99,19 @@ func New(ctx context.Context, config Config) (*Registry, error) {
 		config.Buffers = 12
 	}
 	r.buffers = newBuffers(config.Buffers)
+	var err error
+	redirects := slices.ContainsFunc(config.Tiers, func(t Tier) bool { return t.Redirect })
+	if r.collection, err = config.Collection.withDefaults(redirects); err != nil {
+		return nil, err
+	}
 	for _, t := range config.Tiers {
 		if err := r.add(ctx, t); err != nil {
 			return nil, err
 		}
 	}
-	var err error
+	if err := r.claim(ctx); err != nil {
+		return nil, err
+	}
 	if r.bodies, err = newBodies(); err != nil {
 		return nil, err
 	}
@@ -131,10 +145,13 @@ func (r *Registry) add(ctx context.Context, t Tier) error {
 	if err := t.setLimits(); err != nil {
 		return err
 	}
+	if err := t.setRetention(); err != nil {
+		return err
+	}
 	if t.Bucket == nil {
 		return fmt.Errorf("tier %q: a bucket is needed", t.Name)
 	}
-	store, err := t.Bucket.Identity(ctx)
+	store, err := identity(ctx, t.Bucket)
 	if err != nil {
 		return fmt.Errorf("tier %q: identity of its bucket: %w", t.Name, err)
 	}
@@ -147,6 +164,34 @@ func (r *Registry) add(ctx context.Context, t Tier) error {
 	}
 	r.tiers = append(r.tiers, &t)
 	return nil
+}
+
+// claim marks the buckets as this catalog's.
+func (r *Registry) claim(ctx context.Context) (err error) {
+	if r.id, err = r.identify(ctx); err != nil {
+		return fmt.Errorf("tiers: the id of the catalog: %w", err)
+	}
+	for _, p := range r.places() {
+		if err := r.mark(ctx, p.bucket); err != nil {
+			return fmt.Errorf("tier %q: mark its bucket: %w", p.tiers[0].Name, err)
+		}
+	}
+	return nil
+}
+
+// identity asks a bucket who it is, twice: all records of the store hang on the answer, and
+// nothing else tells one identity from another that a store gave with a wrong byte. Whoever
+// believed it would record blobs where no other process looks for them.
+func identity(ctx context.Context, b Bucket) (string, error) {
+	first, err := b.Identity(ctx)
+	if err != nil {
+		return "", err
+	}
+	second, err := b.Identity(ctx)
+	if err == nil && first != second {
+		err = fmt.Errorf("%w: asked twice it is %s and %s", oci.ErrUnavailable, first, second)
+	}
+	return first, err
 }
 
 // Tiers lists the tiers from the bottom up.

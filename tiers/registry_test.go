@@ -1,6 +1,7 @@
 package tiers_test
 
 import (
+	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -81,5 +82,32 @@ func TestRepositories(t *testing.T) {
 	}
 	if stable := w.stable.Tier; !stable.Moves("latest") || stable.Moves("v1") || stable.Moves("latest2") {
 		t.Error("the patterns of moving tags mean something else")
+	}
+}
+
+// lying is a bucket that gives another identity the first time.
+type lying struct {
+	tiers.Bucket
+	asked int
+}
+
+func (l *lying) Identity(ctx context.Context) (string, error) {
+	id, err := l.Bucket.Identity(ctx)
+	if l.asked++; l.asked == 1 && err == nil {
+		id = "0" + id[1:len(id)-1] + "0"
+	}
+	return id, err
+}
+
+// A registry that was told a wrong identity would record what it is given where nobody else
+// looks: it does not start.
+func TestWrongIdentity(t *testing.T) {
+	config := tiers.Config{Catalog: stores.Catalog(t), Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Tiers: []tiers.Tier{{Name: "dev", Push: true, Bucket: &lying{Bucket: stores.Bucket(t)}}}}
+	if _, err := tiers.New(t.Context(), config); !errors.Is(err, oci.ErrUnavailable) {
+		t.Errorf("got %v, want %v", err, oci.ErrUnavailable)
+	}
+	if _, err := tiers.New(t.Context(), config); err != nil { // the second time it is right
+		t.Error(err)
 	}
 }

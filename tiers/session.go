@@ -201,14 +201,7 @@ func (u *Upload) drop(ctx context.Context) error {
 			return fmt.Errorf("cancel upload %s: %w", u.ID, err)
 		}
 	}
-	keys := append([]string{u.state.Key}, u.state.Old...)
-	if u.state.Tail != nil {
-		keys = append(keys, u.state.Tail.Key)
-	}
-	if u.state.NextTail != "" {
-		keys = append(keys, u.state.NextTail)
-	}
-	for _, key := range keys {
+	for _, key := range u.state.objects() {
 		if err := bucket.Delete(ctx, key); err != nil {
 			return fmt.Errorf("cancel upload %s: %w", u.ID, err)
 		}

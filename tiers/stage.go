@@ -28,6 +28,7 @@ type Staged struct {
 
 	registry *Registry
 	tier     *Tier
+	body     []byte
 	object   string // the key that this caller wrote; empty where the bytes were there
 	recorded string // the key that the last Change records, or found recorded
 }
@@ -43,34 +44,40 @@ func (r *Registry) Stage(ctx context.Context, t *Tier, d digest.Digest, body []b
 
 // stage is Stage where the record of the blob was read already.
 func (r *Registry) stage(ctx context.Context, t *Tier, d digest.Digest, body []byte, known Record) (*Staged, error) {
-	s := &Staged{Digest: d, Size: int64(len(body)), registry: r, tier: t}
+	s := &Staged{Digest: d, Size: int64(len(body)), registry: r, tier: t, body: body}
 	if known.Revision != 0 {
 		return s, nil
 	}
-	var err error
-	if s.object, err = r.announcers[t.store].take(ctx); err != nil {
-		return nil, err
+	return s, s.put(ctx)
+}
+
+// put stores the body under a key of its own.
+func (s *Staged) put(ctx context.Context) (err error) {
+	if s.object, err = s.registry.announcers[s.tier.store].take(ctx); err != nil {
+		return err
 	}
-	if err := t.Bucket.Put(ctx, s.object, bytes.NewReader(body), s.Size); err != nil {
+	if err := s.tier.Bucket.Put(ctx, s.object, bytes.NewReader(s.body), s.Size); err != nil {
 		s.Settle(ctx, err)
-		return nil, fmt.Errorf("store %s: %w", d, err)
+		s.object = ""
+		return fmt.Errorf("store %s: %w", s.Digest, err)
 	}
-	return s, nil
+	return nil
 }
 
 // Change completes the transaction that makes the staged content a fact. It is asked anew
 // at every try: where somebody else recorded the same bytes meanwhile, theirs are kept
-// and Discard takes ours.
+// and Settle takes ours; where what was there was condemned meanwhile, the bytes are stored
+// now.
 func (s *Staged) Change(ctx context.Context, change *Change) error {
 	records, err := s.registry.catalog.Get(ctx, blobKey(s.tier.store, s.Digest))
 	if err != nil {
 		return fmt.Errorf("blob %s: %w", s.Digest, err)
 	}
-	return s.change(change, records[0])
+	return s.change(ctx, change, records[0])
 }
 
 // change is Change where the record of the blob was read just now.
-func (s *Staged) change(change *Change, record Record) error {
+func (s *Staged) change(ctx context.Context, change *Change, record Record) error {
 	if record.Revision != 0 {
 		blob, err := Decode[blobRecord](record)
 		if err != nil {
@@ -82,8 +89,10 @@ func (s *Staged) change(change *Change, record Record) error {
 		change.Put = append(change.Put, renewed...)
 		return nil
 	}
-	if s.object == "" { // it was there when staged and was collected since
-		return fmt.Errorf("%w: %s was collected meanwhile", oci.ErrUnavailable, s.Digest)
+	if s.object == "" {
+		if err := s.put(ctx); err != nil {
+			return err
+		}
 	}
 	s.recorded = s.object
 	intent := intentKey(s.tier.store, s.object)
@@ -91,6 +100,15 @@ func (s *Staged) change(change *Change, record Record) error {
 	change.Put = append(change.Put, Put{Key: record.Key, Value: Encode(blobRecord{Key: s.object, Size: s.Size, RenewedAt: s.registry.Now()})})
 	change.Delete = append(change.Delete, intent)
 	return nil
+}
+
+// failed is told why a change was not applied. Where it took so long that its object was
+// given up, the next change stores the bytes anew.
+func (s *Staged) failed(err error) error {
+	if s.object != "" && hasConflict(err, intentKey(s.tier.store, s.object)) {
+		s.object = ""
+	}
+	return err
 }
 
 // Key is the object that holds the bytes once the last change is applied.

@@ -199,11 +199,12 @@ func (r *Repository) DeleteTag(ctx context.Context, tag string) error {
 	if err := r.Deletable(tag); err != nil {
 		return err
 	}
-	return r.deleteTag(ctx, tag, "")
+	return r.deleteTag(ctx, tag, "", nil)
 }
 
-// deleteTag removes a tag; where only is not empty, as long as it points there.
-func (r *Repository) deleteTag(ctx context.Context, tag string, only digest.Digest) error {
+// deleteTag removes a tag, by a rule or, where that is nil, for a client; where only is not
+// empty, as long as it points there.
+func (r *Repository) deleteTag(ctx context.Context, tag string, only digest.Digest, by *removal) error {
 	return Retry(ctx, func() error {
 		desc, err := r.resolveTag(ctx, tag)
 		if err != nil || only != "" && desc.Digest != only {
@@ -220,16 +221,24 @@ func (r *Repository) deleteTag(ctx context.Context, tag string, only digest.Dige
 		if err != nil {
 			return err
 		}
+		held, err := by.tag(ctx, desc.Digest, tag)
+		if err != nil {
+			return err
+		}
 		tagged := taggedPrefix(r.Tier.Name, r.Name, desc.Digest) + tag
 		_, err = r.registry.catalog.Commit(ctx, Change{
 			// The second says that the tag still points where it did when resolved.
-			If:     append(kept, Unchanged(record), Present(record.Key), Present(tagged)),
+			If:     append(append(kept, held...), Unchanged(record), Present(record.Key), Present(tagged)),
 			Delete: []string{record.Key, tagged},
 			Put: []Put{
 				{Key: repoKey(r.Tier.Name, r.Name), Value: Encode(repositoryRecord{})},
-				r.registry.EventPut(Event{Type: EventUntagged, Actor: r.Actor, Tier: r.Tier.Name, Repository: r.Name, Tag: tag, Previous: desc.Digest}),
+				r.registry.EventPut(Event{Type: EventUntagged, Actor: r.Actor, Tier: r.Tier.Name, Repository: r.Name, Tag: tag,
+					Previous: desc.Digest, Cause: by.why()}),
 			},
 		})
+		if err == nil {
+			by.told(desc.Digest, tag)
+		}
 		return err
 	})
 }

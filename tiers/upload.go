@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"slices"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -26,6 +27,9 @@ type uploadRecord struct {
 	Repository string    `json:"repository"`
 	By         string    `json:"by"`
 	StartedAt  time.Time `json:"startedAt"`
+	// TouchedAt is when the session was last written to: one that a client still uses is
+	// not one that it left behind.
+	TouchedAt time.Time `json:"touchedAt,omitzero"`
 
 	Key      string   `json:"key"`             // of the object that the upload becomes
 	S3ID     string   `json:"s3,omitempty"`    // of the multipart upload, once there is one
@@ -48,10 +52,15 @@ type uploadRecord struct {
 	Dropped bool `json:"dropped,omitempty"`
 }
 
-// tail is an object of its own, shorter than the least part.
+// tail is an object of its own, shorter than the least part. Its bytes come back into the
+// upload behind the running hash, which has seen them before they were stored: so they are
+// held against a digest of their own whenever they are read.
 type tail struct {
 	Key  string `json:"key"`
 	Size int64  `json:"size"`
+	// Digest of its bytes: the running hash is over what clients have sent, and would not
+	// notice if the store gave back others.
+	Digest digest.Digest `json:"digest"`
 }
 
 // Upload is one upload session, as one request has read it.
@@ -75,6 +84,7 @@ func (u *Upload) Done() digest.Digest { return u.state.Done }
 // save writes the state if nobody changed the session since it was read. The error wraps
 // oci.ErrRangeInvalid where somebody did: another request is ahead of this one.
 func (u *Upload) save(ctx context.Context) error {
+	u.state.TouchedAt = u.repo.registry.Now()
 	value := Encode(u.state)
 	revision, err := u.commitSession(ctx, Change{
 		If:  []Condition{Unchanged(u.record)},
@@ -106,6 +116,24 @@ func (u *Upload) hash() (hash.Hash, error) {
 		return nil, fmt.Errorf("upload %s: %w: %w", u.ID, oci.ErrCorrupt, err)
 	}
 	return h, nil
+}
+
+// touched is when a client last did anything with the session. One that is being dropped is
+// nobody's any more.
+func (u *uploadRecord) touched() time.Time {
+	if u.TouchedAt.After(u.StartedAt) && !u.Dropped {
+		return u.TouchedAt
+	}
+	return u.StartedAt
+}
+
+// objects are the keys of all objects that the session names.
+func (u *uploadRecord) objects() []string {
+	keys := append([]string{u.Key, u.NextTail}, u.Old...)
+	if u.Tail != nil {
+		keys = append(keys, u.Tail.Key)
+	}
+	return slices.DeleteFunc(keys, func(key string) bool { return key == "" })
 }
 
 func hashState(h hash.Hash) ([]byte, error) { return h.(encoding.BinaryMarshaler).MarshalBinary() }

@@ -37,6 +37,7 @@ import (
 const (
 	recountAfter = time.Hour
 	countPage    = 5000 // records read at once while counting
+	quotaWait    = 10 * time.Second
 )
 
 // usageRecord is what the repositories under a prefix hold.
@@ -51,13 +52,14 @@ type quota struct {
 	tier string
 	key  string              // of its usageRecord
 	turn *semaphore.Weighted // of one: a replica changes the record one by one, or it would only get in its own way
+	wait time.Duration       // for it: where the catalog does not answer, each who has it takes long
 }
 
 // newQuotas orders quotas so that of two nested ones the wider comes first.
 func newQuotas(tier string, configured []Quota) []*quota {
 	var all []*quota
 	for _, c := range configured {
-		all = append(all, &quota{Quota: c, tier: tier, key: usagePrefix(tier) + c.Prefix, turn: semaphore.NewWeighted(1)})
+		all = append(all, &quota{Quota: c, tier: tier, key: usagePrefix(tier) + c.Prefix, turn: semaphore.NewWeighted(1), wait: quotaWait})
 	}
 	slices.SortFunc(all, func(a, b *quota) int { return len(a.Prefix) - len(b.Prefix) })
 	return all
@@ -101,12 +103,25 @@ func (r *Repository) commitUsage(ctx context.Context, change Change, delta int64
 // taken from the widest to the narrowest, so nobody waits in a circle.
 func inTurn(ctx context.Context, quotas []*quota, do func() error) error {
 	for _, q := range quotas {
-		if err := q.turn.Acquire(ctx, 1); err != nil {
+		if err := q.take(ctx); err != nil {
 			return err
 		}
 		defer q.turn.Release(1)
 	}
 	return do()
+}
+
+// take waits for the turn, which the caller releases.
+func (q *quota) take(ctx context.Context) error {
+	waits, cancel := context.WithTimeout(ctx, q.wait)
+	defer cancel()
+	if q.turn.Acquire(waits, 1) == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return fmt.Errorf("%w: others have been changing the quota of %s for %v", oci.ErrUnavailable, q.name(), q.wait)
 }
 
 // onlyUsage says whether err is a conflict over nothing but the records of quotas.
@@ -162,6 +177,18 @@ func (r *Registry) usage(ctx context.Context, q *quota, record Record, delta int
 		}
 	}
 	used := usageRecord{CountedAt: r.Now()}
+	sum, err := r.countUsage(ctx, q)
+	if err != nil {
+		return record, used, err
+	}
+	used.Bytes = sum
+	// Whoever added something meanwhile has changed the record.
+	revision, err := r.catalog.Commit(ctx, Change{If: []Condition{Unchanged(record)}, Put: []Put{{Key: q.key, Value: Encode(used)}}})
+	return Record{Key: q.key, Revision: revision}, used, err
+}
+
+// countUsage adds up what the repositories under the quota's prefix hold.
+func (r *Registry) countUsage(ctx context.Context, q *quota) (sum int64, err error) {
 	// The names themselves and those below them; no other name begins so.
 	ends := []string{"@", "/"}
 	if q.Prefix == "" {
@@ -171,14 +198,12 @@ func (r *Registry) usage(ctx context.Context, q *quota, record Record, delta int
 		for _, end := range ends {
 			n, err := r.sumSizes(ctx, kind+q.Prefix+end)
 			if err != nil {
-				return record, used, err
+				return 0, err
 			}
-			used.Bytes += n
+			sum += n
 		}
 	}
-	// Whoever added something meanwhile has changed the record.
-	revision, err := r.catalog.Commit(ctx, Change{If: []Condition{Unchanged(record)}, Put: []Put{{Key: q.key, Value: Encode(used)}}})
-	return Record{Key: q.key, Revision: revision}, used, err
+	return sum, nil
 }
 
 // sumSizes adds up the sizes in all records behind prefix.

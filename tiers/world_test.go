@@ -11,7 +11,9 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -33,7 +35,11 @@ type world struct {
 	dev     *tiers.Repository  // dev/acme/app, of alice
 	stable  *tiers.Repository  // stable/acme/app
 	parsed  map[string]*oci.Manifest
+	ahead   atomic.Int64 // how far its clock is, in nanoseconds
 }
+
+// pass lets time pass for the registry.
+func (w *world) pass(d time.Duration) { w.ahead.Add(int64(d)) }
 
 // newWorld makes the tiers dev, stable and release, the latter two in one bucket. edit,
 // where not nil, changes the configuration.
@@ -54,7 +60,8 @@ func newWorldOn(t *testing.T, buckets map[string]tiers.Bucket, edit func(*tiers.
 	t.Helper()
 	w := &world{t: t, faults: &faults{}, buckets: map[string]*bucket{}, parsed: map[string]*oci.Manifest{}}
 	w.catalog = &catalog{Catalog: stores.Catalog(t), faults: w.faults, expires: map[string]bool{}}
-	config := tiers.Config{Catalog: w.catalog, Log: slog.New(slog.NewTextHandler(io.Discard, nil))}
+	config := tiers.Config{Catalog: w.catalog, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Now: func() time.Time { return time.Now().Add(time.Duration(w.ahead.Load())) }}
 	for _, tier := range []tiers.Tier{{Name: "dev", Push: true}, {Name: "stable", From: "dev", MovingTags: []string{"latest"}}} {
 		w.buckets[tier.Name] = record(t, buckets[tier.Name], w.faults)
 		tier.Bucket = w.buckets[tier.Name]
@@ -220,7 +227,7 @@ func (w *world) left(prefix string) []string {
 	w.release()
 	var keys []string
 	for _, r := range w.catalog.all(w.t, prefix) {
-		if !w.catalog.expires[r.Key] && r.Key != "session-key" {
+		if !w.catalog.expires[r.Key] && !slices.Contains([]string{"session-key", "catalog-id", "schema"}, r.Key) {
 			keys = append(keys, r.Key)
 		}
 	}
@@ -313,6 +320,8 @@ func (a *auditor) store(key string, r tiers.Record) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		b.whole[object] = true
+	case "condemned":
+		a.named[store][name] = true
 	case "intent":
 		a.named[store][name] = true
 		if a.strict {
@@ -384,7 +393,7 @@ func (a *auditor) tier(key string, r tiers.Record) {
 		} else if a.strict {
 			a.t.Errorf("%s is left over, hidden", key)
 		}
-	case "pushing":
+	case "pushing", "orphaned":
 		if a.strict {
 			a.t.Errorf("%s is left over", key)
 		}

@@ -30,6 +30,10 @@ func isMissing(err error) bool {
 	return false
 }
 
+// retryAfter is when a page that a store kept from being shown may be asked for again, in
+// seconds.
+const retryAfter = "2"
+
 // failureView is the body of a page that says why there is no other.
 type failureView struct {
 	Status int

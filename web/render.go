@@ -74,6 +74,9 @@ func (q *query) write(w http.ResponseWriter, page result) {
 		}
 	}
 	header.Set("Content-Length", strconv.Itoa(len(body)))
+	if page.status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", retryAfter)
+	}
 	w.WriteHeader(page.status)
 	if q.r.Method == http.MethodHead {
 		return

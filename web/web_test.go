@@ -421,8 +421,8 @@ func (slow) Policies(ctx context.Context) ([]promote.PolicyInfo, error) {
 
 func TestPagesEnd(t *testing.T) {
 	h := serve(t, sample(), func(c *web.Config) { c.Gate = slow{sample()} })
-	if w := get(h, "/policies"); w.Code != http.StatusServiceUnavailable {
-		t.Errorf("%d", w.Code)
+	if w := get(h, "/policies"); w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" {
+		t.Errorf("%d %v", w.Code, w.Header())
 	}
 }
 

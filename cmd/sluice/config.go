@@ -1,5 +1,7 @@
 package main
 
+import "time"
+
 // Config is the configuration file. Paths in it are relative to the file; those in
 // environment variables are relative to the working directory. samples/sluice.yaml is
 // the same for people, with every default.
@@ -19,6 +21,9 @@ type Config struct {
 	Etcd EtcdConfig `yaml:"etcd" envPrefix:"ETCD_"`
 	// Tiers stand from the bottom up. Default dev, stable and release.
 	Tiers []TierConfig `yaml:"tiers" envPrefix:"TIERS_"`
+	// GC says when garbage is collected, and what is garbage. All of it are durations: 24h,
+	// 90m, 30s.
+	GC GCConfig `yaml:"gc" envPrefix:"GC_"`
 	// Signing names the keys that sign for the registry.
 	Signing SigningConfig `yaml:"signing" envPrefix:"SIGNING_"`
 	// Ledger says where the log of all that happens lies.
@@ -58,6 +63,20 @@ type TierConfig struct {
 	S3             S3Config `yaml:"s3" envPrefix:"S3_"`      // without an endpoint: the embedded server
 	// Limits are what the tier takes from clients. Only a tier with push has any.
 	Limits LimitsConfig `yaml:"limits" envPrefix:"LIMITS_"`
+	// Retention is what goes by itself, by the first rule that is about it. Only a tier with
+	// push has any; default none, everything stays.
+	Retention []RetentionConfig `yaml:"retention" envPrefix:"RETENTION_"`
+}
+
+// RetentionConfig says which tags stay, or for how long manifests without one. The meaning
+// is that of tiers.RetentionRule.
+type RetentionConfig struct {
+	Repositories []string `yaml:"repositories" env:"REPOSITORIES"` // globs without the tier, ** crosses slashes; default: all
+	Tags         []string `yaml:"tags" env:"TAGS"`                 // patterns of the tags that the rule is about; default: all
+	Keep         bool     `yaml:"keep" env:"KEEP"`                 // all of them stay; default false
+	KeepLast     int      `yaml:"keepLast" env:"KEEP_LAST"`        // so many stay, by when they were set, at most 10000; default none
+	KeepFor      Age      `yaml:"keepFor" env:"KEEP_FOR"`          // younger ones stay; default none
+	Untagged     Age      `yaml:"untagged" env:"UNTAGGED"`         // in a rule of its own: manifests without a tag go when older, 1h or more
 }
 
 // LimitsConfig bounds what clients do to a tier. The meaning of each is that of
@@ -81,6 +100,22 @@ type QuotaConfig struct {
 // AdminConfig is the address of profiles and metrics.
 type AdminConfig struct {
 	Listen string `yaml:"listen" env:"LISTEN"` // a loopback address; default none: off
+}
+
+// GCConfig is about the collection of garbage. Each of its times but the interval is at least
+// a second.
+type GCConfig struct {
+	// Interval is how long after one collection has begun the next one does, on whichever
+	// replica. Default 24h; 0s: none begins by itself.
+	Interval time.Duration `yaml:"interval" env:"INTERVAL"`
+	// Promise is how long bytes that nothing needs yet are kept from when a client was last
+	// told that they are here: longer than any push takes. Default 24h.
+	Promise time.Duration `yaml:"promise" env:"PROMISE"`
+	// Drain is how long condemned bytes stay for those who still read them. Default 20m; more
+	// than 15m where a tier redirects.
+	Drain time.Duration `yaml:"drain" env:"DRAIN"`
+	// Uploads is how long an unfinished upload stays from when it last got any. Default 24h.
+	Uploads time.Duration `yaml:"uploads" env:"UPLOADS"`
 }
 
 // S3Config names a bucket.

@@ -45,6 +45,7 @@ func (c *Config) check() error {
 	ck.url()
 	ck.etcd()
 	ck.tiers()
+	ck.gc()
 	ck.signing()
 	ck.ledger()
 	ck.auth()
@@ -181,6 +182,7 @@ func (c *checker) tier(at string, i int, t TierConfig) {
 		c.add(at+".redirect", "the embedded S3 server is for this process alone: name an s3.endpoint that clients can reach")
 	}
 	c.limits(at+".limits", t)
+	c.retention(at+".retention", t)
 	for j, pattern := range t.MovingTags {
 		if _, err := path.Match(pattern, ""); err != nil {
 			c.add(fmt.Sprintf("%s.movingTags[%d]", at, j), "%q is no pattern: * is any run of characters, ? one", pattern)

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/caarlos0/env/v11"
 	"go.yaml.in/yaml/v3"
@@ -21,7 +22,10 @@ const (
 	maxConfigSize = 1 << 20 // bytes
 )
 
-func defaultConfig() *Config { return &Config{Listen: defaultListen, Data: defaultData, Web: true} }
+func defaultConfig() *Config {
+	return &Config{Listen: defaultListen, Data: defaultData, Web: true,
+		GC: GCConfig{Interval: 24 * time.Hour, Promise: 24 * time.Hour, Drain: 20 * time.Minute, Uploads: 24 * time.Hour}}
+}
 
 // configSource is where a configuration comes from.
 type configSource struct {
@@ -110,10 +114,12 @@ func decodeProblems(err error) error {
 		return errors.New(strings.TrimPrefix(err.Error(), "yaml: "))
 	}
 	unknown := regexp.MustCompile(`field (\S+) not found in type \S+`)
+	duration := regexp.MustCompile(`cannot unmarshal \S+ (.*)into time\.Duration`)
 	into := regexp.MustCompile(`cannot unmarshal \S+ (.*)into \S+`)
 	var all []error
 	for _, text := range wrong.Errors {
 		text = unknown.ReplaceAllString(text, `unknown key "$1"`)
+		text = duration.ReplaceAllString(text, "${1}is no duration: want 24h, 90m or 30s")
 		text = into.ReplaceAllString(text, "another kind of value is wanted here than ${1}is")
 		all = append(all, errors.New(text))
 	}

@@ -122,7 +122,7 @@ func (d *demo) startServer(ctx context.Context) error {
 	if d.log, err = os.Create(filepath.Join(d.dir, "server.log")); err != nil {
 		return err
 	}
-	if d.server, err = start(ctx, cfg, slog.New(slog.NewTextHandler(d.log, nil))); err != nil {
+	if d.server, err = start(ctx, newInstance(cfg, slog.New(slog.NewTextHandler(d.log, nil)))); err != nil {
 		return err
 	}
 	d.client = dial(d.host(), true, false, credentials.NewMemoryStore())

@@ -28,19 +28,19 @@ func (s Size) bytes() (int64, error) {
 	return int64(n), nil
 }
 
-// badSize is a size that cannot be read, by its field.
-type badSize struct {
+// badValue is a size or an age that cannot be read, by its field.
+type badValue struct {
 	field string
 	err   error
 }
 
 // limits are the limits as the registry takes them, without the sizes that are bad.
-func (l LimitsConfig) limits() (tiers.Limits, []badSize) {
-	var bad []badSize
+func (l LimitsConfig) limits() (tiers.Limits, []badValue) {
+	var bad []badValue
 	size := func(field string, s Size) int64 {
 		n, err := s.bytes()
 		if err != nil {
-			bad = append(bad, badSize{field, err})
+			bad = append(bad, badValue{field, err})
 		}
 		return n
 	}

@@ -22,6 +22,9 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
+	if dir := os.Getenv(asReplica); dir != "" {
+		os.Exit(replica(dir))
+	}
 	os.Exit(m.Run())
 }
 
@@ -43,9 +46,15 @@ type process struct {
 // spawn starts the command; it ends with the test at the latest.
 func spawn(t *testing.T, env []string, args ...string) *process {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	return spawnAs(t, append(env, asCommand+"=1"), args...)
+}
+
+// spawnAs starts the test binary as what the environment says.
+func spawnAs(t *testing.T, env []string, args ...string) *process {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute) // for a test that hangs
 	p := &process{cmd: exec.CommandContext(ctx, os.Args[0], args...), stdout: make(chan string, 1000)}
-	p.cmd.Env = append(append(os.Environ(), asCommand+"=1"), env...)
+	p.cmd.Env = append(os.Environ(), env...)
 	p.cmd.Stderr = &p.stderr
 	pipe, err := p.cmd.StdoutPipe()
 	if err != nil {
@@ -140,6 +149,17 @@ func TestWrongUse(t *testing.T) {
 		{[]string{"status", "127.0.0.1:1/acme/app:1.0"}, exitUsage, "without tier, tag and digest"},
 		{[]string{"status", "127.0.0.1:1/acme/app"}, exitFailed, "does a server run there?"},
 		{[]string{"policy", "lint"}, exitUsage, "FILE is missing"},
+		{[]string{"gc", "now"}, exitUsage, `"now" is one argument too many`},
+		{[]string{"gc", "-o", "xml"}, exitUsage, "want table or json"},
+		{[]string{"gc", "--read-data"}, exitUsage, "unknown flag"},
+		{[]string{"gc", "show"}, exitUsage, "ID is missing"},
+		{[]string{"gc", "cancel"}, exitUsage, "ID is missing"},
+		{[]string{"gc", "--registry", "127.0.0.1:1"}, exitFailed, "does a server run there?"},
+		{[]string{"fsck", "list", "x"}, exitUsage, `"x" is one argument too many`},
+		{[]string{"fsck", "--read-data-subset", "half"}, exitUsage, `subset "half": want a part`},
+		{[]string{"fsck", "--read-data-subset", ""}, exitUsage, "--read-data-subset is empty"},
+		{[]string{"fsck", "--read-data", "--read-data-subset", "1/5"}, exitUsage, "give one of them"},
+		{[]string{"fsck", "--registry", "127.0.0.1:1"}, exitFailed, "does a server run there?"},
 		{[]string{"policy", "lint", "none.yaml"}, exitFailed, "no such file"},
 		{[]string{"policy", "test", file}, exitUsage, "--ref is missing"},
 		{[]string{"ledger"}, exitUsage, "want one of show, verify"},

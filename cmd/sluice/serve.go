@@ -80,7 +80,7 @@ func serveConfig(src configSource, stdout io.Writer) (*Config, error) {
 // serve runs a server until ctx ends.
 func serve(ctx context.Context, cfg *Config, log *slog.Logger, stdout, stderr io.Writer) error {
 	tuneMemory(cfg.embedsEtcd() || cfg.embedsS3())
-	i, err := start(ctx, cfg, log)
+	i, err := start(ctx, newInstance(cfg, log))
 	if err != nil {
 		return err
 	}

@@ -17,6 +17,7 @@ import (
 	"sluice.dev/sluice/server"
 	"sluice.dev/sluice/tiers"
 	"sluice.dev/sluice/tiers/ledger"
+	"sluice.dev/sluice/tiers/runs"
 	"sluice.dev/sluice/web"
 )
 
@@ -42,15 +43,23 @@ type instance struct {
 	auth     *server.Auth // nil: everybody may do everything
 	engine   *promote.Engine
 	ledger   *ledger.Ledger
+	jobs     func() map[runs.Kind]runs.Job
+	runs     *runs.Runner
 	http     *http.Server
 	failed   chan error // what ended by itself
 	cancel   context.CancelFunc
 	work     sync.WaitGroup
 }
 
-// start starts a server and returns when it answers. On an error nothing stays behind.
-func start(ctx context.Context, cfg *Config, log *slog.Logger) (*instance, error) {
+// newInstance is a server that was not started yet.
+func newInstance(cfg *Config, log *slog.Logger) *instance {
 	i := &instance{cfg: cfg, log: log, failed: make(chan error, 4)}
+	i.jobs = i.upkeep
+	return i
+}
+
+// start starts a server and returns when it answers. On an error nothing stays behind.
+func start(ctx context.Context, i *instance) (*instance, error) {
 	if err := i.open(ctx); err != nil {
 		return nil, errors.Join(err, i.close())
 	}
@@ -72,8 +81,11 @@ func (i *instance) open(ctx context.Context) (err error) {
 	if i.stores, err = openStores(ctx, i.cfg, i.log); err != nil {
 		return err
 	}
-	i.registry, err = tiers.New(ctx, tiers.Config{Catalog: i.stores.catalog, Tiers: i.stores.tiers(i.cfg), Log: i.log})
+	conf, err := withFailpoints(tiers.Config{Catalog: i.stores.catalog, Tiers: i.stores.tiers(i.cfg), Log: i.log, Collection: i.cfg.GC.collection()})
 	if err != nil {
+		return err
+	}
+	if i.registry, err = tiers.New(ctx, conf); err != nil {
 		return err
 	}
 	keys, err := signers(i.cfg, i.log)
@@ -94,6 +106,10 @@ func (i *instance) open(ctx context.Context) (err error) {
 		return err
 	}
 	if err := i.seed(ctx); err != nil {
+		return err
+	}
+	i.runs, err = runs.New(runs.Config{Registry: i.registry, Jobs: i.jobs(), Log: i.log, Alone: i.cfg.embedsEtcd()})
+	if err != nil {
 		return err
 	}
 	srv, err := i.server(i.registry)
@@ -151,7 +167,7 @@ func (i *instance) seed(ctx context.Context) error {
 
 // server makes the HTTP side.
 func (i *instance) server(registry *tiers.Registry) (*server.Server, error) {
-	conf := server.Config{Registry: registry, Engine: i.engine, Ledger: i.ledger, Auth: i.auth, Hosts: map[string]string{}, Log: i.log, Ready: i.stores.Ready}
+	conf := server.Config{Registry: registry, Engine: i.engine, Ledger: i.ledger, Runs: i.runs, Auth: i.auth, Hosts: map[string]string{}, Log: i.log, Ready: i.stores.Ready}
 	for _, t := range i.cfg.Tiers {
 		if t.Host != "" {
 			conf.Hosts[t.Host] = t.Name
@@ -193,8 +209,8 @@ func (i *instance) authConfig() server.AuthConfig {
 	return conf
 }
 
-// run lets the server accept, the engine take up what was cut off, and the ledger be sealed.
-// All of it outlives the context of the start and ends with close.
+// run lets the server accept, the engine take up what was cut off, the ledger be sealed, and
+// the runs begin that are due. All of it outlives the context of the start and ends with close.
 func (i *instance) run(srv *server.Server) {
 	i.http = srv.HTTPServer(i.listener.Addr().String())
 	ctx, cancel := context.WithCancel(context.Background())
@@ -220,6 +236,11 @@ func (i *instance) run(srv *server.Server) {
 	i.work.Go(func() {
 		if err := i.engine.Run(ctx); err != nil && ctx.Err() == nil {
 			i.failed <- fmt.Errorf("promotions: %w", err)
+		}
+	})
+	i.work.Go(func() {
+		if err := i.runs.Run(ctx); err != nil && ctx.Err() == nil {
+			i.failed <- fmt.Errorf("runs: %w", err)
 		}
 	})
 }
@@ -263,7 +284,8 @@ func (i *instance) wait(ctx context.Context) error {
 	}
 }
 
-// close stops accepting, lets requests end, stops the engine and then closes the stores.
+// close stops accepting, lets requests end, stops the engine and the runs, and then closes the
+// stores.
 func (i *instance) close() error {
 	var problems []error
 	if i.http != nil {
@@ -282,6 +304,9 @@ func (i *instance) close() error {
 	}
 	if i.engine != nil {
 		i.engine.Close()
+	}
+	if i.runs != nil {
+		i.runs.Close()
 	}
 	i.work.Wait()
 	if i.registry != nil {

@@ -134,9 +134,11 @@ func (s *stores) s3Config(c S3Config) (s3.Config, error) {
 func (s *stores) tiers(cfg *Config) []tiers.Tier {
 	all := make([]tiers.Tier, len(cfg.Tiers))
 	for i, t := range cfg.Tiers {
-		// The check of the configuration has found every size well written.
+		// The check of the configuration has found every size and age well written.
 		limits, _ := t.Limits.limits()
-		all[i] = tiers.Tier{Name: t.Name, From: t.From, Push: t.Push, MovingTags: t.MovingTags, FollowEvidence: t.FollowEvidence, Limits: limits, Redirect: t.Redirect, Bucket: s.buckets[i]}
+		retention, _ := t.retention()
+		all[i] = tiers.Tier{Name: t.Name, From: t.From, Push: t.Push, MovingTags: t.MovingTags, FollowEvidence: t.FollowEvidence,
+			Limits: limits, Retention: retention, Redirect: t.Redirect, Bucket: s.buckets[i]}
 	}
 	return all
 }

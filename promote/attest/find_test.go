@@ -336,6 +336,24 @@ func TestFindSourceFails(t *testing.T) {
 }
 
 // stuck is a source whose listing never ends.
+// A source that gives other bytes for a while has not said that there is no evidence: of two
+// scans the older would count.
+func TestFindWrongBytes(t *testing.T) {
+	for _, wrong := range []string{"manifest", "layer"} {
+		repo := newRepository()
+		desc := repo.attachBundle(t, artifact, []byte("bundle"))
+		spoilt := desc.Digest
+		if wrong == "layer" {
+			spoilt = digest.FromString("bundle")
+		}
+		repo.content[spoilt] = slices.Clone(repo.content[spoilt])
+		repo.content[spoilt][0] ^= 1
+		if found, err := attest.Find(t.Context(), repo, artifact, attest.Limits{}); !errors.Is(err, oci.ErrUnavailable) {
+			t.Errorf("a %s of other bytes: %v, %v, want %v", wrong, found, err, oci.ErrUnavailable)
+		}
+	}
+}
+
 type stuck struct{ *repository }
 
 func (stuck) Referrers(context.Context, digest.Digest, string, string, int) ([]ocispec.Descriptor, string, error) {

@@ -13,8 +13,11 @@ import (
 
 // Read fetches what desc describes, at most limit bytes, and compares it with the
 // descriptor. The error wraps oci.ErrTooLarge where desc is over the limit (nothing is
-// fetched then), oci.ErrSizeInvalid and oci.ErrDigestInvalid where the content is not what
-// desc says; else it is the source's.
+// fetched then), oci.ErrDigestInvalid where its digest is none, and oci.ErrSizeInvalid where
+// the content has another size than desc says. Content of another digest is no fault of whoever
+// pushed it: a registry takes none under a digest that is not its own. It wraps
+// oci.ErrUnavailable, as what a source did not give right: evidence that is not known must
+// not be taken for evidence that is not there. Else the error is the source's.
 func Read(ctx context.Context, src Source, desc ocispec.Descriptor, limit int64) ([]byte, error) {
 	body, err := read(ctx, src, desc, limit)
 	if err != nil {
@@ -56,7 +59,7 @@ func read(ctx context.Context, src Source, desc ocispec.Descriptor, limit int64)
 		return nil, fmt.Errorf("%w: the descriptor says %d bytes, the content has %d", oci.ErrSizeInvalid, desc.Size, got)
 	}
 	if got := desc.Digest.Algorithm().FromBytes(body.Bytes()); got != desc.Digest {
-		return nil, fmt.Errorf("%w: the content has the digest %s", oci.ErrDigestInvalid, got)
+		return nil, fmt.Errorf("%w: the source gave content with the digest %s", oci.ErrUnavailable, got)
 	}
 	return body.Bytes(), nil
 }

@@ -71,6 +71,21 @@ func debian(name string) bool {
 // any of them runs the test again.
 func Sluice(tb testing.TB, dir string) string {
 	tb.Helper()
+	Observe(tb)
+	root := moduleRoot(tb)
+	path := filepath.Join(dir, "sluice")
+	cmd := exec.CommandContext(tb.Context(), "go", "build", "-race", "-o", path, "./cmd/sluice")
+	cmd.Dir = root
+	if out, err := cmd.CombinedOutput(); err != nil {
+		tb.Fatalf("build sluice: %v\n%s", err, out)
+	}
+	return path
+}
+
+// Observe has the test run again when a source of the command has changed, for a test that
+// builds it by itself.
+func Observe(tb testing.TB) {
+	tb.Helper()
 	root := moduleRoot(tb)
 	for _, sources := range []string{"cmd", "server", "web", "promote", "tiers", "oci"} {
 		if err := observe(filepath.Join(root, sources)); err != nil {
@@ -82,13 +97,6 @@ func Sluice(tb testing.TB, dir string) string {
 			tb.Fatal(err)
 		}
 	}
-	path := filepath.Join(dir, "sluice")
-	cmd := exec.CommandContext(tb.Context(), "go", "build", "-race", "-o", path, "./cmd/sluice")
-	cmd.Dir = root
-	if out, err := cmd.CombinedOutput(); err != nil {
-		tb.Fatalf("build sluice: %v\n%s", err, out)
-	}
-	return path
 }
 
 // observe lists a folder and those below it; go test then notes the names, sizes and times

@@ -161,6 +161,9 @@ func (c client) unsettled(t *testing.T) (left []string) {
 		}
 	}
 	for _, key := range c.bytes[0].left() {
+		if strings.HasPrefix(key, "catalogs/") { // the mark of the catalog, which stays
+			continue
+		}
 		if !strings.Contains(recorded.String(), `"`+key+`"`) {
 			left = append(left, key)
 		}

@@ -30,6 +30,7 @@ func libraries() []reserved {
 		{"go.etcd.io/etcd/client/v3", []string{"tiers/etcd"}},
 		{"go.etcd.io/etcd/server/v3", []string{"tiers/embedded"}},
 		{"go.etcd.io", []string{"tiers/etcd", "tiers/embedded"}},
+		{"google.golang.org/grpc", []string{"tiers/etcd"}}, // what its client leaves to those who use it
 		{"github.com/versity/versitygw", []string{"tiers/embedded"}},
 		{"github.com/aws", []string{"tiers/embedded"}}, // the types of the S3 server that it wraps
 		{"github.com/labstack/echo", []string{"server"}},
@@ -43,6 +44,7 @@ func libraries() []reserved {
 		{"github.com/veraison/go-cose", []string{"promote/attest"}},
 		{"github.com/go-ldap/ldap", []string{"promote/attest"}}, // for distinguished names
 		{"github.com/sigstore", []string{"promote/attest"}},
+		{"github.com/anishathalye/porcupine", []string{"tests/faults"}}, // no part of the product
 	}
 }
 
@@ -65,8 +67,23 @@ func TestImports(t *testing.T) {
 			if why := refuses(s.dir, path, s.test); why != "" {
 				t.Errorf("%s imports %s: %s", s.path, path, why)
 			}
+			if path == module+"/tiers/failpoint" && !s.test && !within(s.dir, "tests") && !s.tagged("faults") {
+				t.Errorf("%s imports %s: only a file with the build tag faults does, so that no release has failpoints", s.path, path)
+			}
 		}
 	}
+}
+
+// tagged says whether a file is left out of a build without the tag.
+func (s source) tagged(tag string) bool {
+	for _, group := range s.file.Comments {
+		for _, comment := range group.List {
+			if comment.Pos() < s.file.Package && comment.Text == "//go:build "+tag {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // refuses says why a file in dir must not import path, or "".
@@ -107,6 +124,8 @@ func refusesOwn(dir, own string, test bool) string {
 		return fmt.Sprintf("arrows go down: %s does not know %s", layers()[from], layers()[to])
 	case own == "tiers/tierstest" && !within(dir, "tests"):
 		return "the suite is for tests"
+	case own == "tiers/failpoint" && !test && !within(dir, "tests") && !within(dir, "cmd"):
+		return "only cmd puts failpoints before the stores"
 	case within(dir, "web") && !within(own, "web") && !slices.Contains([]string{"oci", "tiers", "promote", "promote/policy", "promote/attest"}, own):
 		return "web sees the types of oci, tiers and promote only"
 	}
@@ -152,6 +171,10 @@ func TestRefuses(t *testing.T) {
 		{"tiers/s3", module + "/tiers/etcd", false, true},
 		{"tiers/s3", module + "/tiers/etcd", true, true},
 		{"tiers/s3", module + "/tiers/tierstest", false, true},
+		{"tiers", module + "/tiers/failpoint", false, true},
+		{"server", module + "/tiers/failpoint", false, true},
+		{"cmd/sluice", module + "/tiers/failpoint", false, false},
+		{"tests/faults", module + "/tiers/failpoint", false, false},
 		{"tiers/s3", module + "/tiers/tierstest", true, false},
 		{"tiers/s3", module + "/tiers/embedded", true, false},
 		{"tiers/embedded", module + "/tiers/s3", true, false},

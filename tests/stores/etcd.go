@@ -25,11 +25,11 @@ func StartDurableEtcd(o Owner) (endpoints []string, stop func()) {
 	return endpoints, members[0].Kill
 }
 
-// StartEtcdCluster starts n etcd servers that are one cluster. It does without fsync: the
-// tests kill processes, not machines.
-func StartEtcdCluster(o Owner, n int) (endpoints []string, members []*Process) {
+// StartEtcdCluster starts n etcd servers that are one cluster, with further flags if need
+// be. It does without fsync: the tests kill processes, not machines.
+func StartEtcdCluster(o Owner, n int, flags ...string) (endpoints []string, members []*Process) {
 	o.Helper()
-	return startCluster(o, n, "--unsafe-no-fsync")
+	return startCluster(o, n, append([]string{"--unsafe-no-fsync"}, flags...)...)
 }
 
 func startCluster(o Owner, n int, flags ...string) (endpoints []string, members []*Process) {

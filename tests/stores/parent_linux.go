@@ -2,7 +2,7 @@ package stores
 
 import "syscall"
 
-// dieWithParent makes the kernel end a server whose test was killed and could not.
-func dieWithParent() *syscall.SysProcAttr {
+// DieWithParent makes the kernel end a server whose test was killed and could not.
+func DieWithParent() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 }

@@ -30,21 +30,44 @@ const (
 
 // Process is a server that a test started.
 type Process struct {
+	path  string
+	args  []string
+	env   []string
+	log   string // the file of what it prints
+	ready func() bool
+
+	mu   sync.Mutex
 	cmd  *exec.Cmd
-	log  string        // the file of what it prints
 	gone chan struct{} // closed when it has ended
-	kill sync.Once
 }
 
 // Kill ends the process at once, as a crash would, and waits until it is gone. Calling it
 // again does nothing.
 func (p *Process) Kill() {
-	p.kill.Do(func() { _ = p.cmd.Process.Kill() }) // fails only if it has ended already
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_ = p.cmd.Process.Kill() // fails only if it has ended already
 	<-p.gone
 }
 
+// Restart starts the process again as it was started, on its old data, and returns once it
+// is ready. It must have been killed.
+func (p *Process) Restart() error {
+	if err := p.run(); err != nil {
+		return err
+	}
+	return p.await()
+}
+
+// Again is Restart that does not wait: a member of a cluster is ready only with others.
+func (p *Process) Again() error { return p.run() }
+
 // PID is the id of the process.
-func (p *Process) PID() int { return p.cmd.Process.Pid }
+func (p *Process) PID() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.cmd.Process.Pid
+}
 
 // Log is the end of what the process has printed so far.
 func (p *Process) Log() string {
@@ -59,42 +82,62 @@ func (p *Process) Log() string {
 // returns once ready says so. The error holds the last of what it printed.
 func Start(o Owner, name string, env []string, ready func() bool, args ...string) (*Process, error) {
 	o.Helper()
-	path := binary(o, name)
-	p := &Process{cmd: exec.Command(path, args...), log: filepath.Join(o.TempDir(), "log"), gone: make(chan struct{})}
-	log, err := os.Create(p.log)
-	if err != nil {
-		return nil, fmt.Errorf("start %s: %w", name, err)
-	}
-	defer log.Close() // the process has its own
-	p.cmd.Env = append(os.Environ(), env...)
-	p.cmd.Stdout, p.cmd.Stderr = log, log
-	p.cmd.SysProcAttr = dieWithParent()
-	if err := p.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start %s: %w", name, err)
+	p := &Process{path: Binary(o, name), args: args, env: append(os.Environ(), env...), log: filepath.Join(o.TempDir(), "log"), ready: ready}
+	if err := p.run(); err != nil {
+		return nil, err
 	}
 	o.Cleanup(p.Kill)
+	if err := p.await(); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+func (p *Process) run() error {
+	log, err := os.OpenFile(p.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return fmt.Errorf("start %s: %w", p.path, err)
+	}
+	defer log.Close() // the process has its own
+	cmd := exec.Command(p.path, p.args...)
+	cmd.Env, cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = p.env, log, log, DieWithParent()
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start %s: %w", p.path, err)
+	}
+	gone := make(chan struct{})
 	go func() {
-		_ = p.cmd.Wait() // always "killed" when the test ends
-		close(p.gone)
+		_ = cmd.Wait() // always "killed" when the test ends
+		close(gone)
 	}()
-	deadline := time.After(startTimeout)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.cmd, p.gone = cmd, gone
+	return nil
+}
+
+// await waits until the process is ready.
+func (p *Process) await() error {
+	p.mu.Lock()
+	gone := p.gone
+	p.mu.Unlock()
+	name, deadline := filepath.Base(p.path), time.After(startTimeout)
 	for {
-		if ready() {
-			return p, nil
+		if p.ready() {
+			return nil
 		}
 		select {
-		case <-p.gone:
-			return nil, fmt.Errorf("%s ended while starting:\n%s", name, p.Log())
+		case <-gone:
+			return fmt.Errorf("%s ended while starting:\n%s", name, p.Log())
 		case <-deadline:
 			p.Kill()
-			return nil, fmt.Errorf("%s was not ready in %v:\n%s", name, startTimeout, p.Log())
+			return fmt.Errorf("%s was not ready in %v:\n%s", name, startTimeout, p.Log())
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
 }
 
-// binary finds a tool, or fails the test.
-func binary(o Owner, name string) string {
+// Binary finds a tool, or fails the test.
+func Binary(o Owner, name string) string {
 	o.Helper()
 	if filepath.IsAbs(name) {
 		return name

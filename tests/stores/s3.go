@@ -16,8 +16,12 @@ const (
 func StartS3(o Owner) (endpoint, access, secret string) {
 	o.Helper()
 	endpoint, _ = StartS3Process(o)
-	return endpoint, accessKey, secretKey
+	access, secret = S3Credentials()
+	return endpoint, access, secret
 }
+
+// S3Credentials are those of the root account of every S3 server that is started here.
+func S3Credentials() (access, secret string) { return accessKey, secretKey }
 
 // StartS3Process is StartS3 for a test that kills the server.
 func StartS3Process(o Owner) (endpoint string, server *Process) {

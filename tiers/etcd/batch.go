@@ -2,8 +2,11 @@ package etcd
 
 import (
 	"context"
+	"fmt"
 	"sync"
+	"time"
 
+	"sluice.dev/sluice/oci"
 	"sluice.dev/sluice/tiers"
 )
 
@@ -39,10 +42,15 @@ func (b *batches) get(ctx context.Context, keys []string) ([]tiers.Record, error
 		defer b.ended()
 		return b.read(ctx, keys)
 	}
+	// Those that are under way may take all of their time before this one is sent.
+	overdue := time.NewTimer(opTimeout)
+	defer overdue.Stop()
 	select {
 	case <-joined.done:
 	case <-ctx.Done(): // the request goes on: it is others' too
-		return nil, ctx.Err()
+		return nil, translate("get", ctx.Err())
+	case <-overdue.C:
+		return nil, fmt.Errorf("etcd get: %w: no answer in %v", oci.ErrUnavailable, opTimeout)
 	}
 	if joined.err != nil {
 		return nil, joined.err

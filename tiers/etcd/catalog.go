@@ -12,6 +12,9 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+	"golang.org/x/sync/semaphore"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 
 	"sluice.dev/sluice/tiers"
 )
@@ -19,9 +22,14 @@ import (
 // DefaultPrefix stands before every key of a catalog in etcd that names no other.
 const DefaultPrefix = "sluice/v1/"
 
+// Of connections. A member that comes back must be found within seconds, so the pauses
+// between tries to connect stay short; the library's own grow to two minutes.
 const (
-	opTimeout   = 5 * time.Second // one operation, so that a lost server is noticed
-	dialTimeout = 5 * time.Second
+	dialTimeout  = 5 * time.Second
+	redialFirst  = 100 * time.Millisecond
+	redialLast   = 2 * time.Second
+	aliveEvery   = 10 * time.Second // the least that gRPC allows
+	aliveTimeout = 3 * time.Second
 )
 
 // Config names an etcd cluster.
@@ -42,8 +50,9 @@ type Catalog struct {
 
 	// One lease serves all records that expire in about the same time: a lease for each
 	// would cost a second transaction.
-	mu     sync.Mutex
-	leases map[time.Duration]lease
+	granting *semaphore.Weighted // of one: who asks for a new lease asks for all who wait
+	mu       sync.Mutex
+	leases   map[time.Duration]lease
 }
 
 type lease struct {
@@ -58,10 +67,18 @@ func New(config Config) (*Catalog, error) {
 	if len(config.Endpoints) == 0 {
 		return nil, errors.New("etcd: no endpoints")
 	}
+	attempts := uint(1) // what is tried again is tried here, see retry.go
+	if config.Username != "" {
+		attempts = 2 // but for a token that ran out, which the library replaces
+	}
 	client, err := clientv3.New(clientv3.Config{
 		Endpoints: config.Endpoints, TLS: config.TLS, Username: config.Username, Password: config.Password,
-		DialTimeout: dialTimeout, DialKeepAliveTime: 10 * time.Second, DialKeepAliveTimeout: 5 * time.Second,
-		MaxCallSendMsgSize: 4 << 20, MaxCallRecvMsgSize: 256 << 20,
+		DialTimeout: dialTimeout, DialKeepAliveTime: aliveEvery, DialKeepAliveTimeout: aliveTimeout,
+		DialOptions: []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: redialFirst, Multiplier: 2, Jitter: 0.2, MaxDelay: redialLast},
+			MinConnectTimeout: dialTimeout,
+		})},
+		MaxUnaryRetries: attempts, MaxCallSendMsgSize: 4 << 20, MaxCallRecvMsgSize: 256 << 20,
 		Logger: zap.NewNop(), // every error is returned
 	})
 	if err != nil {
@@ -70,7 +87,7 @@ func New(config Config) (*Catalog, error) {
 	if config.Prefix == "" {
 		config.Prefix = DefaultPrefix
 	}
-	c := &Catalog{client: client, prefix: config.Prefix, leases: map[time.Duration]lease{}}
+	c := &Catalog{client: client, prefix: config.Prefix, granting: semaphore.NewWeighted(1), leases: map[time.Duration]lease{}}
 	c.batches.read = c.read
 	return c, nil
 }
@@ -99,14 +116,20 @@ func (c *Catalog) Get(ctx context.Context, keys ...string) ([]tiers.Record, erro
 }
 
 // read reads up to tiers.MaxOps keys at one revision.
-func (c *Catalog) read(ctx context.Context, keys []string) ([]tiers.Record, error) {
-	ctx, cancel := context.WithTimeout(ctx, opTimeout)
-	defer cancel()
+func (c *Catalog) read(ctx context.Context, keys []string) (records []tiers.Record, err error) {
+	err = c.tryRead(ctx, "get", func(ctx context.Context) error {
+		records, err = c.readOnce(ctx, keys)
+		return err
+	})
+	return records, err
+}
+
+func (c *Catalog) readOnce(ctx context.Context, keys []string) ([]tiers.Record, error) {
 	records := make([]tiers.Record, len(keys))
 	if len(keys) == 1 { // a plain read is cheaper than a transaction of one
 		resp, err := c.client.Get(ctx, c.prefix+keys[0])
 		if err != nil {
-			return nil, translate("get", err)
+			return nil, err
 		}
 		records[0] = tiers.Record{Key: keys[0]}
 		for _, kv := range resp.Kvs {
@@ -120,7 +143,7 @@ func (c *Catalog) read(ctx context.Context, keys []string) ([]tiers.Record, erro
 	}
 	resp, err := c.client.Txn(ctx).Then(ops...).Commit()
 	if err != nil {
-		return nil, translate("get", err)
+		return nil, err
 	}
 	for i, r := range resp.Responses {
 		records[i] = tiers.Record{Key: keys[i]}
@@ -140,19 +163,22 @@ func (c *Catalog) Commit(ctx context.Context, change tiers.Change) (int64, error
 	if err := c.checkLimits(change); err != nil {
 		return 0, err
 	}
-	revision, err := c.commit(ctx, change)
-	if errors.Is(err, rpctypes.ErrLeaseNotFound) {
-		// The lease ended before its time by this process's clock, which stands still
-		// while a machine sleeps. The server refused the whole change: again, with a new one.
-		c.forgetLeases()
-		return c.commit(ctx, change)
-	}
+	var revision int64
+	err := c.tryWrite(ctx, "commit", func(ctx context.Context) (err error) {
+		revision, err = c.commit(ctx, change)
+		if errors.Is(err, rpctypes.ErrLeaseNotFound) {
+			// The lease ended before its time by this process's clock, which stands still
+			// while a machine sleeps. The server refused the whole change: again, with a new one.
+			c.forgetLeases()
+			revision, err = c.commit(ctx, change)
+		}
+		return err
+	})
 	return revision, err
 }
 
+// commit does one try of a change. Its errors are those of the library, but for a conflict.
 func (c *Catalog) commit(ctx context.Context, change tiers.Change) (int64, error) {
-	ctx, cancel := context.WithTimeout(ctx, opTimeout)
-	defer cancel()
 	var cmps []clientv3.Cmp
 	var reads []clientv3.Op // on conflict: what the conditions looked at
 	for _, cond := range change.If {
@@ -176,7 +202,7 @@ func (c *Catalog) commit(ctx context.Context, change tiers.Change) (int64, error
 	}
 	resp, err := c.client.Txn(ctx).If(cmps...).Then(ops...).Else(reads...).Commit()
 	if err != nil {
-		return 0, translate("commit", err)
+		return 0, err
 	}
 	if resp.Succeeded {
 		return resp.Header.Revision, nil

@@ -2,12 +2,10 @@ package etcd
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
-	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"sluice.dev/sluice/oci"
@@ -49,18 +47,33 @@ func holds(cond tiers.Condition, count int64, kvs []*mvccpb.KeyValue) bool {
 // lease returns a lease under which a record lives at least for d, and at most for twice
 // as long.
 func (c *Catalog) lease(ctx context.Context, d time.Duration) (clientv3.LeaseID, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	now := time.Now()
-	if l, ok := c.leases[d]; ok && now.Before(l.until) {
-		return l.id, nil
+	if id, ok := c.held(d); ok {
+		return id, nil
 	}
+	if err := c.granting.Acquire(ctx, 1); err != nil {
+		return 0, err
+	}
+	defer c.granting.Release(1)
+	if id, ok := c.held(d); ok {
+		return id, nil
+	}
+	now := time.Now()
 	resp, err := c.client.Grant(ctx, int64(2*d/time.Second)+1)
 	if err != nil {
-		return 0, translate("lease", err)
+		return 0, err
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.leases[d] = lease{id: resp.ID, until: now.Add(d)}
 	return resp.ID, nil
+}
+
+// held is the lease that new records of that life may still be given.
+func (c *Catalog) held(d time.Duration) (clientv3.LeaseID, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	l, ok := c.leases[d]
+	return l.id, ok && time.Now().Before(l.until)
 }
 
 func (c *Catalog) forgetLeases() {
@@ -94,17 +107,4 @@ func (c *Catalog) checkLimits(change tiers.Change) error {
 		return fmt.Errorf("etcd commit: %w: a change of %d bytes, at most %d fit a transaction", oci.ErrTooLarge, size, tiers.MaxChange)
 	}
 	return nil
-}
-
-// translate makes etcd's errors the registry's. Whatever is not known to be the caller's
-// fault is the store's: the operation may or may not have been applied.
-func translate(op string, err error) error {
-	switch {
-	case errors.Is(err, context.Canceled):
-		return fmt.Errorf("etcd %s: %w", op, err)
-	case errors.Is(err, rpctypes.ErrTooManyOps), errors.Is(err, rpctypes.ErrDuplicateKey), errors.Is(err, rpctypes.ErrRequestTooLarge):
-		return fmt.Errorf("etcd %s: %w: %w", op, oci.ErrTooLarge, err)
-	default:
-		return fmt.Errorf("etcd %s: %w: %w", op, oci.ErrUnavailable, err)
-	}
 }

@@ -17,8 +17,6 @@ func (c *Catalog) List(ctx context.Context, q tiers.Query) ([]tiers.Record, erro
 	if q.Limit < 1 || q.Limit > tiers.MaxPage {
 		return nil, fmt.Errorf("%w: list %s: a page holds 1 to %d records, not %d", oci.ErrRequestInvalid, q.Prefix, tiers.MaxPage, q.Limit)
 	}
-	ctx, cancel := context.WithTimeout(ctx, opTimeout)
-	defer cancel()
 	from, to := c.prefix+q.Prefix, clientv3.GetPrefixRangeEnd(c.prefix+q.Prefix)
 	if q.After != "" {
 		// Of two bounds the narrower counts, so that After may lie outside the prefix.
@@ -56,9 +54,13 @@ func (c *Catalog) list(ctx context.Context, q tiers.Query, from, to string, limi
 	if q.KeysOnly {
 		opts = append(opts, clientv3.WithKeysOnly())
 	}
-	resp, err := c.client.Get(ctx, from, opts...)
+	var resp *clientv3.GetResponse
+	err := c.tryRead(ctx, "list "+q.Prefix, func(ctx context.Context) (err error) {
+		resp, err = c.client.Get(ctx, from, opts...)
+		return err
+	})
 	if err != nil {
-		return nil, 0, translate("list "+q.Prefix, err)
+		return nil, 0, err
 	}
 	records := make([]tiers.Record, len(resp.Kvs))
 	for i, kv := range resp.Kvs {

@@ -4,8 +4,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
+
+	"golang.org/x/sync/errgroup"
 
 	"sluice.dev/sluice/tests/stores"
 	"sluice.dev/sluice/tiers"
@@ -17,22 +18,24 @@ func TestListLargeFamily(t *testing.T) {
 	c := stores.Catalog(t)
 	const n = 25_000
 	keys := make([]string, n)
-	var group sync.WaitGroup
+	var group errgroup.Group
+	group.SetLimit(4) // all at once they would take longer on a busy machine than one may
 	for i := range keys {
 		keys[i] = fmt.Sprintf("large/%06d", 3*i)
 	}
 	for part := range slices.Chunk(keys, tiers.MaxOps) {
-		group.Go(func() {
+		group.Go(func() error {
 			change := tiers.Change{}
 			for _, key := range part {
 				change.Put = append(change.Put, tiers.Put{Key: key, Value: []byte("v")})
 			}
-			if _, err := c.Commit(t.Context(), change); err != nil {
-				t.Error(err)
-			}
+			_, err := c.Commit(t.Context(), change)
+			return err
 		})
 	}
-	group.Wait()
+	if err := group.Wait(); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := c.Commit(t.Context(), tiers.Change{Put: []tiers.Put{{Key: "large", Value: nil}, {Key: "large0", Value: nil}, {Key: "largf", Value: nil}}}); err != nil {
 		t.Fatal(err)
 	}

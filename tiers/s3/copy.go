@@ -32,10 +32,13 @@ func (s *Store) CopyFrom(ctx context.Context, from tiers.Objects, srcKey, key st
 	// The store reads the bytes anyway: it is asked for their SHA-256, which proves the copy
 	// without reading it back. A store that does not know the header leaves it out.
 	sum := map[string]string{"x-amz-checksum-algorithm": "SHA256"}
-	info, err := s.core.CopyObject(ctx, src, srcKey, s.bucket, key, sum, minio.CopySrcOptions{}, minio.PutObjectOptions{})
-	if err == nil {
-		err = proved(info.ETag)
-	}
+	err := s.ask(ctx, s.sending, s.patience.work, func(ctx context.Context) error {
+		info, err := s.core.CopyObject(ctx, src, srcKey, s.bucket, key, sum, minio.CopySrcOptions{}, minio.PutObjectOptions{})
+		if err == nil {
+			err = proved(info.ETag)
+		}
+		return err
+	})
 	return s.failed(ctx, "copy "+src+"/"+srcKey+" to", key, err)
 }
 
@@ -58,10 +61,13 @@ func (s *Store) copyParts(ctx context.Context, bucket, srcKey, key string, size 
 	for offset := int64(0); offset < size; offset += step {
 		length := min(step, size-offset)
 		number := len(parts) + 1
-		part, err := s.core.CopyObjectPart(ctx, bucket, srcKey, s.bucket, key, id, number, offset, length, nil)
-		if err == nil {
-			err = proved(part.ETag)
-		}
+		var part minio.CompletePart
+		err := s.ask(ctx, s.sending, s.patience.work, func(ctx context.Context) (err error) {
+			if part, err = s.core.CopyObjectPart(ctx, bucket, srcKey, s.bucket, key, id, number, offset, length, nil); err == nil {
+				err = proved(part.ETag)
+			}
+			return err
+		})
 		if err != nil {
 			s.drop(ctx, key, id)
 			return s.failed(ctx, fmt.Sprintf("copy part %d of %s/%s to", number, bucket, srcKey), key, err)

@@ -22,8 +22,6 @@ import (
 const (
 	directIdle    = 64               // kept for the next read
 	directIdleAge = 20 * time.Second // servers close idle connections; most wait a minute or more
-	directHeader  = 30 * time.Second // until the answer's head is there
-	directStall   = 60 * time.Second // for each read of the body, or piece that is sent on
 	directExpiry  = 5 * time.Minute  // of the signature in the request
 )
 
@@ -35,10 +33,11 @@ var errIndirect = errors.New("not to be read directly")
 // an http.Transport keeps its connections to itself. It takes only the answers that it
 // wants; everything else, errors and retries, is the ordinary client's.
 type direct struct {
-	addr   string // host:port of the server
-	dialer net.Dialer
-	idle   chan *directConn
-	closed atomic.Bool
+	addr     string // host:port of the server
+	dialer   net.Dialer
+	patience patience
+	idle     chan *directConn
+	closed   atomic.Bool
 }
 
 type directConn struct {
@@ -48,7 +47,7 @@ type directConn struct {
 }
 
 // newDirect returns nil for a server that is not spoken to in the clear or not directly.
-func newDirect(endpoint *url.URL) *direct {
+func newDirect(endpoint *url.URL, p patience) *direct {
 	if endpoint.Scheme != "http" {
 		return nil
 	}
@@ -59,7 +58,7 @@ func newDirect(endpoint *url.URL) *direct {
 	if endpoint.Port() == "" {
 		addr = net.JoinHostPort(endpoint.Hostname(), "80")
 	}
-	return &direct{addr: addr, dialer: net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second}, idle: make(chan *directConn, directIdle)}
+	return &direct{addr: addr, patience: p, dialer: net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second}, idle: make(chan *directConn, directIdle)}
 }
 
 // close closes the connections that nobody uses, and keeps none from then on.
@@ -161,7 +160,7 @@ func (b *directBody) wait(d time.Duration) {
 }
 
 func (b *directBody) roundTrip(req *http.Request) (*http.Response, error) {
-	b.wait(directHeader)
+	b.wait(b.pool.patience.ask)
 	if err := req.Write(b.conn.tcp); err != nil {
 		return nil, err
 	}
@@ -173,7 +172,7 @@ func (b *directBody) Read(p []byte) (int, error) {
 	if b.left == 0 {
 		return 0, io.EOF
 	}
-	b.wait(directStall)
+	b.wait(b.pool.patience.stall)
 	n, err := b.conn.head.Read(p[:min(int64(len(p)), b.left)])
 	b.left -= int64(n)
 	if err == io.EOF {
@@ -186,7 +185,7 @@ func (b *directBody) Read(p []byte) (int, error) {
 // what came with the head, then from the socket.
 func (b *directBody) TransferTo(w io.Writer, n int64) (int64, error) {
 	n = min(n, b.left)
-	b.wait(directStall)
+	b.wait(b.pool.patience.stall)
 	var sent int64
 	if buffered := min(int64(b.conn.head.Buffered()), n); buffered > 0 {
 		k, err := io.CopyN(w, b.conn.head, buffered)

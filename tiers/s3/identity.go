@@ -30,7 +30,10 @@ func (s *Store) Identity(ctx context.Context) (string, error) {
 		opts := putOptions()
 		opts.SetMatchETagExcept("*")
 		id = ulid.Make().String()
-		_, err = s.core.PutObject(ctx, s.bucket, identityKey, strings.NewReader(id), int64(len(id)), "", "", opts)
+		err = s.ask(ctx, s.asking, s.patience.ask, func(ctx context.Context) error {
+			_, err := s.core.PutObject(ctx, s.bucket, identityKey, strings.NewReader(id), int64(len(id)), "", sha256Hex([]byte(id)), opts)
+			return err
+		})
 		if err = s.failed(ctx, "write", identityKey, err); err != nil && !errors.Is(err, oci.ErrConflict) {
 			return "", err
 		}
@@ -39,12 +42,16 @@ func (s *Store) Identity(ctx context.Context) (string, error) {
 }
 
 func (s *Store) readIdentity(ctx context.Context) (string, error) {
-	body, _, _, err := s.core.GetObject(ctx, s.bucket, identityKey, minio.GetObjectOptions{})
-	if err != nil {
-		return "", s.failed(ctx, "read", identityKey, err)
-	}
-	defer body.Close()
-	content, err := io.ReadAll(io.LimitReader(body, ulid.EncodedSize+1))
+	var content []byte
+	err := s.ask(ctx, s.asking, s.patience.ask, func(ctx context.Context) error {
+		body, _, _, err := s.core.GetObject(ctx, s.bucket, identityKey, minio.GetObjectOptions{})
+		if err != nil {
+			return err
+		}
+		defer body.Close()
+		content, err = io.ReadAll(io.LimitReader(body, ulid.EncodedSize+1))
+		return err
+	})
 	if err != nil {
 		return "", s.failed(ctx, "read", identityKey, err)
 	}

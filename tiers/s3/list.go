@@ -10,21 +10,25 @@ import (
 
 // List reads one page of the keys under prefix.
 func (s *Store) List(ctx context.Context, prefix, after string, n int) ([]tiers.ObjectEntry, error) {
-	ctx, cancel := context.WithCancel(ctx) // ends what the client would read ahead
-	defer cancel()
 	n = min(max(n, 1), tiers.MaxObjects)
 	withoutOwner := false
 	opts := minio.ListObjectsOptions{Prefix: prefix, StartAfter: after, MaxKeys: n, Recursive: true, FetchOwner: &withoutOwner}
 	page := make([]tiers.ObjectEntry, 0, n)
-	for info := range s.core.ListObjectsIter(ctx, s.bucket, opts) {
-		if info.Err != nil {
-			return nil, s.failed(ctx, "list", prefix, info.Err)
+	err := s.ask(ctx, s.asking, s.patience.ask, func(ctx context.Context) error {
+		for info := range s.core.ListObjectsIter(ctx, s.bucket, opts) {
+			if info.Err != nil {
+				return info.Err
+			}
+			if page = append(page, tiers.ObjectEntry{Key: info.Key, Size: info.Size, ModifiedAt: info.LastModified}); len(page) == n {
+				return nil
+			}
 		}
-		if page = append(page, tiers.ObjectEntry{Key: info.Key, Size: info.Size, ModifiedAt: info.LastModified}); len(page) == n {
-			break
-		}
+		return ctx.Err() // of which the client may say nothing
+	})
+	if err != nil {
+		return nil, s.failed(ctx, "list", prefix, err)
 	}
-	return page, s.failed(ctx, "list", prefix, ctx.Err())
+	return page, nil
 }
 
 // Uploads reads one page of the multipart uploads under prefix. It names no upload id to
@@ -33,7 +37,11 @@ func (s *Store) Uploads(ctx context.Context, prefix, after string, n int) ([]tie
 	n = min(max(n, 1), tiers.MaxObjects)
 	var page []tiers.OpenUpload
 	for len(page) < n {
-		result, err := s.core.ListMultipartUploads(ctx, s.bucket, prefix, after, "", "", n-len(page))
+		var result minio.ListMultipartUploadsResult
+		err := s.ask(ctx, s.asking, s.patience.ask, func(ctx context.Context) (err error) {
+			result, err = s.core.ListMultipartUploads(ctx, s.bucket, prefix, after, "", "", n-len(page))
+			return err
+		})
 		if err != nil {
 			return nil, s.failed(ctx, "list uploads", prefix, err)
 		}

@@ -10,7 +10,9 @@ import (
 	"io"
 	"math"
 	"net/http"
+	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/minio/minio-go/v7"
@@ -45,9 +47,9 @@ func (s *Store) Put(ctx context.Context, key string, r io.Reader, size int64) er
 	if size < 0 || size > maxPut {
 		return fmt.Errorf("put %s: %d bytes: %w", key, size, oci.ErrTooLarge)
 	}
-	_, err := send(ctx, r, size, func(body io.Reader) (string, error) {
-		info, err := s.core.PutObject(ctx, s.bucket, key, body, size, "", "", putOptions())
-		return info.ETag, err
+	_, err := s.send(ctx, r, size, func(ctx context.Context, body io.Reader, sha256 string) (receipt, error) {
+		info, err := s.core.PutObject(ctx, s.bucket, key, body, size, "", sha256, putOptions())
+		return receipt{info.ETag, fullSum(info.ChecksumCRC64NVME, info.ChecksumMode)}, err
 	})
 	if err != nil && size > bufferLimit {
 		s.discard(ctx, key, err)
@@ -78,37 +80,68 @@ func (s *Store) Open(ctx context.Context, key string, offset, length int64) (io.
 	if length == 0 {
 		return s.openNothing(ctx, key, offset)
 	}
-	whole := offset == 0 && length < 0
-	if body, err := s.openDirect(ctx, key, offset, length); err == nil {
-		return body, nil
-	} else if ctx.Err() != nil {
+	if err := s.reading.take(ctx); err != nil {
 		return nil, s.failed(ctx, "open", key, err)
 	}
+	body, err := s.open(ctx, key, offset, length)
+	if err != nil {
+		s.reading.give()
+		return nil, err
+	}
+	body.closed = sync.OnceFunc(s.reading.give)
+	return body, nil
+}
+
+// open asks for an object or a range of it and returns when the answer begins.
+func (s *Store) open(ctx context.Context, key string, offset, length int64) (*fullReader, error) {
+	if err := s.asking.take(ctx); err != nil {
+		return nil, s.failed(ctx, "open", key, err)
+	}
+	defer s.asking.give()
+	body, err := s.openDirect(ctx, key, offset, length)
+	switch {
+	case err == nil:
+		return body, nil
+	case ctx.Err() != nil:
+		return nil, s.failed(ctx, "open", key, err)
+	case errors.Is(err, os.ErrDeadlineExceeded): // to ask in another way would take as long again
+		return nil, s.failed(ctx, "open", key, fmt.Errorf("%w: no answer in %v", oci.ErrUnavailable, s.patience.ask))
+	}
+	return s.openOrdinary(ctx, key, offset, length)
+}
+
+func (s *Store) openOrdinary(ctx context.Context, key string, offset, length int64) (*fullReader, error) {
+	whole := offset == 0 && length < 0
 	var opts minio.GetObjectOptions
 	if !whole {
 		opts.Set("Range", rangeHeader(offset, length))
 	}
-	body, info, header, err := s.core.GetObject(ctx, s.bucket, key, opts)
+	w := s.patience.watch(ctx)
+	body, info, header, err := s.core.GetObject(w.ctx, s.bucket, key, opts)
 	if err != nil {
-		return nil, s.failed(ctx, "open", key, err)
+		return nil, errors.Join(s.failed(ctx, "open", key, err), w.Close())
 	}
+	w.answered(body)
 	want := length
 	if length < 0 {
 		want = info.Size
 	}
 	begin := fmt.Sprintf("bytes %d-", offset)
 	if want < 0 || (!whole && !strings.HasPrefix(header.Get("Content-Range"), begin)) {
-		body.Close()
-		return nil, fmt.Errorf("open %s in %s at %d: %w: the answer is not the range", key, s, offset, oci.ErrUnavailable)
+		err := fmt.Errorf("open %s in %s at %d: %w: the answer is not the range", key, s, offset, oci.ErrUnavailable)
+		return nil, errors.Join(err, w.Close())
 	}
-	return &fullReader{body: body, left: want, wrap: func(err error) error {
-		return s.failed(ctx, "read", key, err)
-	}}, nil
+	return s.reader(ctx, key, w, want), nil
+}
+
+// reader reads exactly want bytes of an answer.
+func (s *Store) reader(ctx context.Context, key string, body io.ReadCloser, want int64) *fullReader {
+	return &fullReader{body: body, left: want, wrap: func(err error) error { return s.failed(ctx, "read", key, err) }}
 }
 
 // openDirect reads over a connection of the store's own. What it cannot do, and what the
 // server does not simply answer, is left to the ordinary client.
-func (s *Store) openDirect(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
+func (s *Store) openDirect(ctx context.Context, key string, offset, length int64) (*fullReader, error) {
 	if s.direct == nil {
 		return nil, errIndirect
 	}
@@ -135,9 +168,7 @@ func (s *Store) openDirect(ctx context.Context, key string, offset, length int64
 	if status == http.StatusPartialContent && !strings.HasPrefix(header.Get("Content-Range"), fmt.Sprintf("bytes %d-", offset)) || body.left > length {
 		return nil, errors.Join(errIndirect, body.Close())
 	}
-	return &fullReader{body: body, left: length, wrap: func(err error) error {
-		return s.failed(ctx, "read", key, err)
-	}}, nil
+	return s.reader(ctx, key, body, length), nil
 }
 
 func rangeHeader(offset, length int64) string {
@@ -170,11 +201,19 @@ func (s *Store) Presign(ctx context.Context, key string) (string, error) {
 
 // Stat reads size and checksum.
 func (s *Store) Stat(ctx context.Context, key string) (tiers.ObjectInfo, error) {
-	info, err := s.core.StatObject(ctx, s.bucket, key, minio.StatObjectOptions{Checksum: true})
+	info, err := s.stat(ctx, key)
 	if err != nil {
-		return tiers.ObjectInfo{}, s.failed(ctx, "stat", key, err)
+		return tiers.ObjectInfo{}, err
 	}
 	return tiers.ObjectInfo{Size: info.Size, SHA256: fullSHA256(info)}, nil
+}
+
+func (s *Store) stat(ctx context.Context, key string) (info minio.ObjectInfo, err error) {
+	err = s.ask(ctx, s.asking, s.patience.ask, func(ctx context.Context) (err error) {
+		info, err = s.core.StatObject(ctx, s.bucket, key, minio.StatObjectOptions{Checksum: true})
+		return err
+	})
+	return info, s.failed(ctx, "stat", key, err)
 }
 
 // fullSHA256 takes the checksum only where the server says that it is of the whole object.
@@ -191,7 +230,9 @@ func fullSHA256(info minio.ObjectInfo) string {
 
 // Delete removes an object.
 func (s *Store) Delete(ctx context.Context, key string) error {
-	err := s.core.RemoveObject(ctx, s.bucket, key, minio.RemoveObjectOptions{})
+	err := s.ask(ctx, s.asking, s.patience.ask, func(ctx context.Context) error {
+		return s.core.RemoveObject(ctx, s.bucket, key, minio.RemoveObjectOptions{})
+	})
 	if minio.ToErrorResponse(err).Code == minio.NoSuchKey {
 		return nil
 	}

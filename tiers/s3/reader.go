@@ -3,6 +3,7 @@ package s3
 import (
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"sync/atomic"
 
@@ -19,14 +20,16 @@ import (
 type exactReader struct {
 	src     io.Reader
 	left    int64
-	ended   bool // src has said io.EOF
+	sum     hash.Hash
+	sent    atomic.Pointer[string] // the sum, once all bytes were read
+	ended   bool                   // src has said io.EOF
 	err     error
 	failure atomic.Pointer[error] // what src did wrong, for Put to report
 	stopped atomic.Bool
 }
 
 func newExactReader(src io.Reader, size int64) *exactReader {
-	return &exactReader{src: src, left: size}
+	return &exactReader{src: src, left: size, sum: newSum()}
 }
 
 // Read is called by one goroutine at a time, that of the transport, which may outlive the
@@ -46,6 +49,7 @@ func (r *exactReader) Read(p []byte) (int, error) {
 	}
 	n, err := r.src.Read(p[:min(int64(len(p)), r.left)])
 	r.left -= int64(n)
+	_, _ = r.sum.Write(p[:n]) // never fails
 	switch {
 	case err == io.EOF && r.left > 0:
 		return 0, r.end(fmt.Errorf("%w: %d bytes fewer than announced", oci.ErrSizeInvalid, r.left))
@@ -58,9 +62,19 @@ func (r *exactReader) Read(p []byte) (int, error) {
 		if err := r.probe(); err != io.EOF {
 			return 0, r.end(err)
 		}
+		sum := encodeSum(r.sum)
+		r.sent.Store(&sum)
 		r.err = io.EOF
 	}
 	return n, nil
+}
+
+// sentSum is the sum of the bytes; empty until all of them were read.
+func (r *exactReader) sentSum() string {
+	if sum := r.sent.Load(); sum != nil {
+		return *sum
+	}
+	return ""
 }
 
 // probe says io.EOF if src ends here.
@@ -100,10 +114,11 @@ func (r *exactReader) stop() error {
 // fullReader reads left bytes of body and says io.EOF only after the last of them, so that
 // a connection that broke is never taken for the end of an object.
 type fullReader struct {
-	body io.ReadCloser
-	left int64
-	wrap func(error) error
-	err  error
+	body   io.ReadCloser
+	left   int64
+	wrap   func(error) error
+	closed func() // nil: nobody waits for it
+	err    error
 }
 
 // Read fails with io.ErrUnexpectedEOF where bytes are missing.
@@ -155,4 +170,9 @@ func (r *fullReader) TransferTo(w io.Writer, n int64) (int64, error) {
 }
 
 // Close gives the connection back.
-func (r *fullReader) Close() error { return r.body.Close() }
+func (r *fullReader) Close() error {
+	if r.closed != nil {
+		defer r.closed()
+	}
+	return r.body.Close()
+}

@@ -26,11 +26,6 @@ const (
 	maxCopy = 5 << 30
 	maxPut  = 5 << 30
 
-	// headerTimeout is how long an answer may take once the request is sent. A server
-	// answers a copy or a completion only when it has moved up to 5 GiB, so it is long;
-	// callers bound what they cannot wait for by their context.
-	headerTimeout = 5 * time.Minute
-
 	defaultRegion = "us-east-1"
 )
 
@@ -54,6 +49,9 @@ type Store struct {
 	access   string
 	secret   string
 
+	patience                 patience
+	asking, sending, reading *turns // requests that are under way
+
 	// Objects larger than copyLimit are copied in parts of copyPart bytes. Tests lower
 	// them; no test copies 5 GiB.
 	copyLimit int64
@@ -63,7 +61,9 @@ type Store struct {
 var _ tiers.Bucket = (*Store)(nil)
 
 // New makes a store of a bucket. It does not talk to the server: EnsureBucket and Ping do.
-func New(cfg Config) (*Store, error) {
+func New(cfg Config) (*Store, error) { return newStore(cfg, usualPatience()) }
+
+func newStore(cfg Config, p patience) (*Store, error) {
 	u, err := url.Parse(cfg.Endpoint)
 	if err != nil {
 		return nil, fmt.Errorf("s3 endpoint: %w", err)
@@ -81,7 +81,7 @@ func New(cfg Config) (*Store, error) {
 	if cfg.Region == "" {
 		cfg.Region = defaultRegion
 	}
-	conns := transport()
+	conns := transport(p)
 	core, err := minio.NewCore(u.Host, &minio.Options{
 		Creds:      credentials.NewStaticV4(cfg.AccessKey, cfg.SecretKey, ""),
 		Secure:     u.Scheme == "https",
@@ -93,9 +93,10 @@ func New(cfg Config) (*Store, error) {
 		return nil, fmt.Errorf("s3 endpoint %s: %w", cfg.Endpoint, err)
 	}
 	return &Store{
-		core: core, direct: newDirect(u), conns: conns, bucket: cfg.Bucket, region: cfg.Region,
+		core: core, direct: newDirect(u, p), conns: conns, bucket: cfg.Bucket, region: cfg.Region,
 		endpoint: u.Scheme + "://" + strings.ToLower(u.Host),
 		access:   cfg.AccessKey, secret: cfg.SecretKey,
+		patience: p, asking: newTurns(mostAsking), sending: newTurns(mostSending), reading: newTurns(mostReading),
 		copyLimit: maxCopy, copyPart: 1 << 30,
 	}, nil
 }
@@ -103,12 +104,12 @@ func New(cfg Config) (*Store, error) {
 // transport keeps as many connections as the registry has parallel transfers: the default
 // keeps so few that a busy server would dial for every other request. Large buffers save
 // system calls, and bodies must arrive as they are stored, so nothing is decompressed.
-func transport() *http.Transport {
+func transport(p patience) *http.Transport {
 	return &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		DialContext:           p.dial(&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second}),
 		TLSHandshakeTimeout:   10 * time.Second,
-		ResponseHeaderTimeout: headerTimeout,
+		ResponseHeaderTimeout: p.work, // each request has a limit of its own, which is no longer
 		ExpectContinueTimeout: time.Second,
 		IdleConnTimeout:       time.Minute,
 		MaxIdleConns:          1024,
@@ -142,9 +143,9 @@ func (s *Store) String() string { return s.endpoint + "/" + s.bucket }
 
 // Ping asks whether the bucket is there and may be used.
 func (s *Store) Ping(ctx context.Context) error {
-	ok, err := s.core.BucketExists(ctx, s.bucket)
+	ok, err := s.bucketExists(ctx)
 	if err != nil {
-		return s.failed(ctx, "ask for bucket", s.bucket, err)
+		return err
 	}
 	if !ok {
 		return fmt.Errorf("bucket %s: there is none: %w", s, oci.ErrUnavailable)
@@ -152,17 +153,24 @@ func (s *Store) Ping(ctx context.Context) error {
 	return nil
 }
 
+func (s *Store) bucketExists(ctx context.Context) (ok bool, err error) {
+	err = s.ask(ctx, s.asking, s.patience.ask, func(ctx context.Context) (err error) {
+		ok, err = s.core.BucketExists(ctx, s.bucket)
+		return err
+	})
+	return ok, s.failed(ctx, "ask for bucket", s.bucket, err)
+}
+
 // EnsureBucket makes the bucket if there is none. That somebody else made it meanwhile is
 // no error as long as it may be used.
 func (s *Store) EnsureBucket(ctx context.Context) error {
-	ok, err := s.core.BucketExists(ctx, s.bucket)
-	if err != nil {
-		return s.failed(ctx, "ask for bucket", s.bucket, err)
+	ok, err := s.bucketExists(ctx)
+	if ok || err != nil {
+		return err
 	}
-	if ok {
-		return nil
-	}
-	err = s.core.MakeBucket(ctx, s.bucket, minio.MakeBucketOptions{Region: s.region})
+	err = s.ask(ctx, s.asking, s.patience.ask, func(ctx context.Context) error {
+		return s.core.MakeBucket(ctx, s.bucket, minio.MakeBucketOptions{Region: s.region})
+	})
 	switch minio.ToErrorResponse(err).Code {
 	case minio.BucketAlreadyOwnedByYou, minio.BucketAlreadyExists:
 		return s.Ping(ctx)
