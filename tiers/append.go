@@ -282,7 +282,7 @@ func (w *appender) putPart(ctx context.Context, r io.Reader, size int64) error {
 		}
 		w.state.S3ID = id
 		if err := w.claim(ctx, 0); err != nil { // so that a cancel can abort it
-			return errors.Join(err, bucket.Abort(ctx, w.state.Key, id))
+			return errors.Join(err, w.forsake(ctx, id, err))
 		}
 	}
 	if w.number == w.claimed {
@@ -297,6 +297,16 @@ func (w *appender) putPart(ctx context.Context, r io.Reader, size int64) error {
 	w.number++
 	w.state.Parts = append(w.state.Parts[:len(w.state.Parts):len(w.state.Parts)], part)
 	return nil
+}
+
+// forsake aborts a multipart upload that the session does not name because of cause. Where
+// nobody knows whether it does, or will, it stays: the next request would go on with an
+// upload that is gone, for ever. Garbage collection finds one that nothing names.
+func (w *appender) forsake(ctx context.Context, id string, cause error) error {
+	if errors.Is(cause, oci.ErrUnavailable) || ctx.Err() != nil {
+		return nil
+	}
+	return w.upload.repo.Tier.Bucket.Abort(ctx, w.state.Key, id)
 }
 
 // readTail reads the former tail, which every new byte follows.

@@ -191,3 +191,42 @@ func TestUploadLeavesNoParts(t *testing.T) {
 		t.Errorf("multipart uploads are left: %v", open)
 	}
 }
+
+// A session whose record was lost on the way back, but names its multipart upload, goes on
+// with that: it must be there. So nothing of what was acknowledged is lost with it.
+func TestUploadGoesOnBehindLostClaim(t *testing.T) {
+	w := newWorld(t, nil)
+	data := bytesOf(9, 6*mib)
+	u, err := w.dev.StartUpload(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := u.Append(t.Context(), stream(data[:5]), 0, 5); err != nil {
+		t.Fatal(err)
+	}
+	w.buckets["dev"].hook(func(op, _ string) {
+		if op == "begin" {
+			w.faults.arm(1, true) // the transaction behind it
+		}
+	})
+	if err := w.session(u.ID).Append(t.Context(), stream(data[5:]), 5, int64(len(data)-5)); !errors.Is(err, oci.ErrUnavailable) {
+		t.Fatalf("%v, want %v", err, oci.ErrUnavailable)
+	}
+	w.buckets["dev"].hook(nil)
+	if hit := w.faults.disarm(); hit == "" {
+		t.Fatal("nothing failed")
+	}
+	if u = w.session(u.ID); u.Offset() != 5 {
+		t.Fatalf("offset %d, want 5", u.Offset())
+	}
+	if err := u.Append(t.Context(), stream(data[5:]), 5, int64(len(data)-5)); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.finish(u.ID, digest.FromBytes(data)); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(w.read(w.dev, digest.FromBytes(data)), data) {
+		t.Error("other bytes came back")
+	}
+	w.audit(true)
+}

@@ -154,7 +154,9 @@ func (f *figures) print(w io.Writer) {
 	for _, kind := range slices.Sorted(maps.Keys(f.Operations)) {
 		line("    "+kind, f.Operations[kind])
 	}
-	line("collections", total(f.Operations["collect"], ""))
+	for _, plural := range []string{"collections", "checks"} {
+		line(plural, f.Operations[plural]["begun"]+f.Operations[plural]["at rest"])
+	}
 	line("kill -9 at failpoints", total(f.Points, "kill "))
 	kills := map[string]int64{}
 	for name, n := range f.Points {

@@ -23,7 +23,7 @@ func run(args []string) error {
 	flags.Int64Var(&o.seed, "seed", 0, "of what clients do and which faults come; 0: by the clock")
 	flags.DurationVar(&o.duration, "duration", time.Minute, "how long rounds are begun")
 	flags.DurationVar(&o.round, "round", 20*time.Second, "how long clients work between two checks")
-	flags.IntVar(&o.clients, "clients", 6, "who work at once")
+	flags.IntVar(&o.clients, "clients", 16, "who work at once")
 	flags.BoolVar(&o.race, "race", false, "build the registry with the race detector")
 	flags.StringVar(&o.dir, "dir", "", "keep journal, logs and data here; empty: in a directory that goes when all is well")
 	tallyFile := flags.String("tally", "", "file that adds up the figures of all runs")

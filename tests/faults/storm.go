@@ -26,6 +26,9 @@ const restTime = 3 * time.Second
 // life is how long what nothing needs stays here: days in a deployment.
 var life = struct{ Promise, Drain, Stray time.Duration }{24 * time.Second, 3 * time.Second, 30 * time.Second}
 
+// runWithin is how long a collection or a check of the registry may take at rest.
+const runWithin = 5 * time.Minute
+
 type options struct {
 	seed            int64
 	duration, round time.Duration
@@ -47,8 +50,6 @@ type run1 struct {
 	checker *check.Checker
 	weather *weather
 	figures *figures
-	// collects says that the registry collects garbage when it is asked to.
-	collects bool
 }
 
 // storm runs rounds for as long as it is told.
@@ -87,7 +88,7 @@ func (r *run1) start(ctx context.Context, o stores.Owner) (err error) {
 	random := rand.New(rand.NewPCG(uint64(r.seed), 1))
 	r.weather = newWeather(r.seed, filepath.Join(o.TempDir(), "points"), r.quiet)
 	gc := fmt.Sprintf("gc: {interval: 0s, promise: %v, drain: %v, uploads: %v}\n", life.Promise, life.Drain, life.Stray) // clients collect
-	r.cluster = cluster.Start(o, cluster.Config{Seed: r.seed, Binary: r.binary, Streamed: random.IntN(2) == 0, Extra: gc,
+	r.cluster = cluster.Start(o, cluster.Config{Seed: r.seed, Binary: r.binary, Streamed: random.IntN(2) == 0, Extra: gc, Dev: workload.Retention(),
 		Faults: r.weather.plan, Failed: func(what string) { r.journal.Violation("%s", what) }})
 	r.weather.cluster = r.cluster
 	setting := workload.Setting{Keys: r.cluster.Keys.CI, Promise: life.Promise * 23 / 24, Spoils: r.weather.spoils}
@@ -96,8 +97,6 @@ func (r *run1) start(ctx context.Context, o stores.Owner) (err error) {
 	}
 	r.ops = workload.NewClient(r.seed, 0, "ops", setting, r.journal)
 	o.Cleanup(r.ops.Close)
-	r.collects = workload.Collections(ctx, r.ops)
-	setting.Collects = r.collects
 	for i := range r.options.clients {
 		c := workload.NewClient(r.seed, i+1, []string{"alice", "bob"}[i%2], setting, r.journal)
 		o.Cleanup(c.Close)
@@ -168,14 +167,14 @@ func (r *run1) round(ctx context.Context, number int) error {
 // rest lets everything become old that waits for that, collects what is garbage then, and
 // looks whether anything is left that nothing names.
 func (r *run1) rest(ctx context.Context) error {
-	if !r.collects {
-		return nil
-	}
 	for _, age := range []time.Duration{life.Stray + life.Promise, life.Drain, life.Drain} {
 		pause(ctx, age+time.Second)
-		if err := r.ops.CollectAtRest(ctx); err != nil {
+		if err := r.ops.CollectAtRest(ctx, runWithin); err != nil {
 			return err
 		}
+	}
+	if err := r.ops.CheckAtRest(ctx, runWithin); err != nil {
+		return err
 	}
 	report, err := r.checker.Check(ctx, true)
 	if err != nil {

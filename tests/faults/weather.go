@@ -25,7 +25,7 @@ const (
 	killRate  = "1/1000"
 	loseRate  = "1/400"
 	lateRate  = "1/400:1500ms"
-	pauseRate = "1/500:300ms,pausetxn=1/25,freeze=1/1200"
+	pauseRate = "1/500:300ms,pausetxn=1/25,freeze=1/2500"
 	frozen    = 14 * time.Second // that a process is, at the most: longer than its signs of life last
 	spare     = 6 * time.Second  // of a life, at the most, before it is killed; every fourth is not spared
 	aimed     = 6                // passages that a life is aimed at, of those that were aimed at least often

@@ -63,6 +63,21 @@ func (b *bucket) Stat(ctx context.Context, key string) (info tiers.ObjectInfo, e
 	return info, err
 }
 
+// List and Uploads have, as all reads, no passage behind them.
+func (b *bucket) List(ctx context.Context, prefix, after string, n int) ([]tiers.ObjectEntry, error) {
+	if name := "s3.list@" + activity(); b.points.pass(name+"/before", false) == isLost {
+		return nil, lost(name)
+	}
+	return b.Bucket.List(ctx, prefix, after, n)
+}
+
+func (b *bucket) Uploads(ctx context.Context, prefix, after string, n int) ([]tiers.OpenUpload, error) {
+	if name := "s3.uploads@" + activity(); b.points.pass(name+"/before", false) == isLost {
+		return nil, lost(name)
+	}
+	return b.Bucket.Uploads(ctx, prefix, after, n)
+}
+
 func (b *bucket) Delete(ctx context.Context, key string) error {
 	return b.points.around("s3.delete@"+activity(), func() error { return b.Bucket.Delete(ctx, key) }, func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), laterTimeout)

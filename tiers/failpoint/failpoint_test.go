@@ -137,6 +137,8 @@ func TestLost(t *testing.T) {
 		"open":     func() error { _, err := b.Open(ctx, "k", 0, -1); return err },
 		"stat":     func() error { _, err := b.Stat(ctx, "k"); return err },
 		"delete":   func() error { return b.Delete(ctx, "k") },
+		"objects":  func() error { _, err := b.List(ctx, "", "", 1); return err },
+		"uploads":  func() error { _, err := b.Uploads(ctx, "", "", 1); return err },
 		"begin":    func() error { _, err := b.Begin(ctx, "k"); return err },
 		"part":     func() error { _, err := b.PutPart(ctx, "k", "u", 1, strings.NewReader("x"), 1); return err },
 		"complete": func() error { return b.Complete(ctx, "k", "u", []tiers.Part{{Number: 1}}) },

@@ -54,10 +54,13 @@ func family(key string) string {
 func activities() [][2]string {
 	return [][2]string{
 		{"/tiers.(*Registry).Collect", "collect"},
-		{"/tiers.(*collect", "collect"},
+		{"/tiers.(*collector).", "collect"},
 		{"/tiers.(*Registry).Retain", "retain"},
+		{"/tiers.(*retention).", "retain"},
+		{"/promote.(*Engine).Check", "check"},
 		{"/tiers.(*Registry).Check", "check"},
-		{"/tiers.(*check", "check"},
+		{"/tiers.(*Checking).", "check"},
+		{"/tiers/runs.", "runs"},
 		{"/promote.", "promote"},
 		{"/tiers.(*Repository).Delete", "delete"},
 		{"/tiers.(*Repository).PutManifest", "push"},

@@ -8,7 +8,6 @@ import (
 
 type uploadRecord struct {
 	Key  string `json:"key"`
-	S3ID string `json:"s3"`
 	Tail *struct {
 		Key string `json:"key"`
 	} `json:"tail"`
@@ -31,14 +30,14 @@ func (s *state) rest() {
 // untracked finds the objects, and the multipart uploads, that nothing names (I8).
 func (s *state) untracked(collected bool) {
 	for store, objects := range s.objects {
-		named, uploads := s.names(store)
+		named, begun := s.names(store)
 		for key := range objects {
 			if strings.HasPrefix(key, "blobs/") && !named[key] {
 				s.report.Untracked = append(s.report.Untracked, s.buckets[store]+"/"+key)
 			}
 		}
 		for _, upload := range s.parts[store] {
-			if !uploads[upload] {
+			if key, _, _ := strings.Cut(upload, " "); !begun[key] {
 				s.report.Untracked = append(s.report.Untracked, s.buckets[store]+"/"+upload)
 			}
 		}
@@ -50,16 +49,18 @@ func (s *state) untracked(collected bool) {
 	}
 }
 
-// names collects what the catalog says of a store's objects.
-func (s *state) names(store string) (keys, uploads map[string]bool) {
-	keys, uploads = map[string]bool{}, map[string]bool{}
+// names collects what the catalog says of a store's objects, and of its multipart uploads: a
+// session, or an intent, names whatever was begun under its key, one whose id was lost on
+// the way back too. The record of an ended session does so for two hours more.
+func (s *state) names(store string) (keys, begun map[string]bool) {
+	keys, begun = map[string]bool{}, map[string]bool{}
 	for _, value := range s.catalog.blobs[store] {
 		if b, err := decode[blobRecord](value); err == nil {
 			keys[b.Key] = true
 		}
 	}
 	for key := range s.catalog.intents[store] {
-		keys[key] = true
+		keys[key], begun[key] = true, true
 	}
 	for key := range s.catalog.condemned[store] {
 		keys[key] = true
@@ -69,14 +70,13 @@ func (s *state) names(store string) (keys, uploads map[string]bool) {
 		if err != nil || s.stores[u.Tier] != store {
 			continue
 		}
-		keys[u.Key], keys[u.NextTail] = true, true
+		keys[u.Key], keys[u.NextTail], begun[u.Key] = true, true, true
 		for _, key := range u.Old {
-			keys[key] = true
+			keys[key], begun[key] = true, true
 		}
 		if u.Tail != nil {
 			keys[u.Tail.Key] = true
 		}
-		uploads[u.Key+" "+u.S3ID] = true
 	}
-	return keys, uploads
+	return keys, begun
 }

@@ -29,8 +29,8 @@ type Config struct {
 	// Streamed gives the tier release an S3 endpoint of its own, so that promotions to it
 	// go through the replica; otherwise the server copies.
 	Streamed bool
-	// Extra is added to the configuration of the registry.
-	Extra string
+	// Extra is added to the configuration of the registry, and Dev to that of its lowest tier.
+	Extra, Dev string
 	// Faults is the plan of the failpoints for the life-th life of a replica; nil: none.
 	Faults func(replica, life int) string
 	// Failed is told of what no fault excuses: a panic, a data race, an end by itself.

@@ -72,13 +72,17 @@ func (c *Cluster) configure() error {
 		}
 		return fmt.Sprintf("{endpoint: %q, bucket: %s, accessKeyFile: access, secretKeyFile: secret}", proxy.URL(), c.Store.Buckets[tier])
 	}
+	dev := ""
+	if c.config.Dev != "" {
+		dev = ", " + c.config.Dev
+	}
 	for name, content := range map[string]string{
 		"access": c.Store.Access, "secret": c.Store.Secret, "users": strings.Join(users, "\n"),
 		"stable.yaml":  fmt.Sprintf(policyText, "dev", "stable", Provenance),
 		"release.yaml": fmt.Sprintf(policyText, "stable", "release", TestResult),
 		"sluice.yaml": fmt.Sprintf(`url: https://registry.example.com
 tiers:
-  - {name: dev, push: true, s3: %s}
+  - {name: dev, push: true, s3: %s%s}
   - {name: stable, from: dev, policy: stable.yaml, movingTags: ["moving*"], s3: %s}
   - {name: release, from: stable, policy: release.yaml, s3: %s}
 signing: {keys: {stable: {file: stable.key}, release: {file: release.key}, ledger: {file: ledger.key}}}
@@ -88,7 +92,7 @@ auth:
     - {users: [alice], repositories: ["alice/**"], actions: [pull, push, delete, promote]}
     - {users: [bob], repositories: ["bob/**"], actions: [pull, push, delete, promote]}
     - {users: [ops], actions: [pull, push, delete, promote, approve, policy, admin]}
-%s`, s3("dev"), s3("stable"), s3("release"), c.config.Extra),
+%s`, s3("dev"), dev, s3("stable"), s3("release"), c.config.Extra),
 	} {
 		if err := os.WriteFile(filepath.Join(c.Dir, name), []byte(content), 0o600); err != nil {
 			return err

@@ -17,14 +17,16 @@ type written struct {
 // mark is what is known of a key.
 type mark struct {
 	etag      string
-	delivered bool // a writer was told
+	upload    string // that was completed
+	delivered bool   // a writer was told
 }
 
 func newWritten() written { return written{keys: map[string]mark{}} }
 
 // wrote remembers a write that was applied. A client sends a request again whose answer was
-// lost, with the same bytes: that is one write. Other bytes under the key, or a second
-// writer who is told that he wrote it, are two.
+// lost, with the same bytes: that is one write. So is an upload that is completed again by
+// who goes on after a crash. Other bytes under the key, or a second writer who is told that
+// he wrote it, are two.
 func (p *Proxy) wrote(r *http.Request, op Operation, etag string, body []byte, delivered bool) {
 	name := strings.TrimPrefix(r.URL.Path, "/")
 	switch op {
@@ -43,10 +45,15 @@ func (p *Proxy) wrote(r *http.Request, op Operation, etag string, body []byte, d
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	before, ok := p.written.keys[name]
-	if ok && (before.etag != etag || before.delivered && delivered) {
+	upload := ""
+	if op == Complete {
+		upload = r.URL.Query().Get("uploadId")
+	}
+	again := upload != "" && upload == before.upload
+	if ok && (before.etag != etag || before.delivered && delivered && !again) {
 		p.written.twice = append(p.written.twice, fmt.Sprintf("%s %s: %s, then %s", op, name, before.etag, etag))
 	}
-	p.written.keys[name] = mark{etag, before.delivered || delivered}
+	p.written.keys[name] = mark{etag, upload, before.delivered || delivered}
 }
 
 // etagOf reads the ETag of a copy or a completion.

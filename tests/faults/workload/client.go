@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	requestTimeout = 20 * time.Second
+	requestTimeout = 8 * time.Second
 	answerLimit    = 64 << 20
 	tries          = 5 // of what a client repeats until it knows
 	triesPause     = 150 * time.Millisecond
@@ -40,8 +40,6 @@ type Setting struct {
 	Promise time.Duration
 	// Spoils says whether the store may send wrong bytes at the moment.
 	Spoils func() bool
-	// Collects says that the registry collects garbage when asked.
-	Collects bool
 }
 
 // NewClient makes the client with a number; the same seed and number choose the same.

@@ -31,6 +31,7 @@ type Journal struct {
 	promotions map[string]*promotion
 	counts     map[string]map[string]int64 // of operations, by kind and end
 	violations []string
+	risen      map[string]int64 // since when a tier above has a manifest of dev: retention leaves it
 	odd        map[string]int64 // answers that are allowed, and worth a look
 }
 
@@ -52,7 +53,7 @@ func NewJournal(path string) (*Journal, error) {
 		return nil, fmt.Errorf("journal: %w", err)
 	}
 	return &Journal{began: time.Now(), file: f, out: bufio.NewWriter(f), registers: map[string]*register{}, facts: map[string]*fact{},
-		images: map[string][]*Image{}, promotions: map[string]*promotion{}, counts: map[string]map[string]int64{}, odd: map[string]int64{}}, nil
+		images: map[string][]*Image{}, promotions: map[string]*promotion{}, counts: map[string]map[string]int64{}, odd: map[string]int64{}, risen: map[string]int64{}}, nil
 }
 
 // Close ends the file.
@@ -199,7 +200,7 @@ func (j *Journal) surely(name string, from int64) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	f := j.facts[name]
-	if f == nil {
+	if f == nil || j.mayRetire(name, from) {
 		return false
 	}
 	for _, put := range f.puts {
@@ -211,6 +212,15 @@ func (j *Journal) surely(name string, from int64) bool {
 		}
 	}
 	return false
+}
+
+// mayRetire says whether rules of retention may remove a manifest or tag from the time at on.
+// j.mu is held.
+func (j *Journal) mayRetire(name string, at int64) bool {
+	tier, rest, _ := strings.Cut(name, "/")
+	repository, _, _ := strings.Cut(strings.Replace(rest, "@", ":", 1), ":")
+	risen := j.risen[name]
+	return tier == "dev" && retained(repository) && (risen == 0 || risen > at)
 }
 
 // removal says whether somebody may have removed content between from and now.

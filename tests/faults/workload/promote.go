@@ -233,12 +233,15 @@ func (j *Journal) judge(known, p *promotion) {
 	if p.State == promote.Succeeded {
 		j.mu.Lock()
 		image.rose[p.To] = true
+		if name := image.name("dev"); j.risen[name] == 0 {
+			j.risen[name] = j.now()
+		}
 		j.mu.Unlock()
 	}
 }
 
-// risen says whether a promotion to a tier was seen to succeed.
-func (j *Journal) risen(image *Image, tier string) bool {
+// rose says whether a promotion to a tier was seen to succeed.
+func (j *Journal) rose(image *Image, tier string) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return image.rose[tier]

@@ -127,6 +127,7 @@ func (j *Journal) settle(name, value string) (int, history.Verdict) {
 		ops = append(ops, *op)
 	}
 	ops = append(ops, j.deletesOf(name, r)...)
+	ops = append(ops, j.retirementsOf(name, ops)...)
 	initial := r.initial
 	r.initial, r.ops = value, nil
 	if f := j.facts[name]; f != nil {
@@ -141,6 +142,24 @@ func (j *Journal) settle(name, value string) (int, history.Verdict) {
 		j.Violation("the history of %s cannot be explained:\n%s", name, history.Describe(initial, ops))
 	}
 	return len(ops), verdict
+}
+
+// retirements is how often retention may remove the same in one round: it is pushed again in
+// between.
+const retirements = 3
+
+// retirementsOf are what rules of retention may have done to a register, of which no client
+// knows. j.mu is held.
+func (j *Journal) retirementsOf(name string, ops []history.Op) []history.Op {
+	first := Never
+	for _, op := range ops {
+		first = min(first, op.Call)
+	}
+	if !j.mayRetire(name, first) {
+		return nil
+	}
+	may := history.Op{Kind: history.Delete, Outcome: history.Unknown, Client: -1, Call: first - 1, Return: Never}
+	return slices.Repeat([]history.Op{may}, retirements)
 }
 
 // deletesOf lists, for a tag, the deletions of manifests that it may have pointed at. j.mu

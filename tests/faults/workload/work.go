@@ -2,7 +2,6 @@ package workload
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
@@ -12,7 +11,7 @@ import (
 )
 
 // RepositoriesOf is how many repositories each user has.
-const RepositoriesOf = 2
+const RepositoriesOf = 3
 
 // MovingTags are tags that many clients move, in every repository.
 func MovingTags() []string { return []string{"t0", "t1"} }
@@ -29,6 +28,17 @@ func Repositories(user string) []string {
 	return all
 }
 
+// retained says whether rules of retention are about a repository of dev: the last of each
+// user.
+func retained(repository string) bool {
+	return strings.HasSuffix(repository, fmt.Sprintf("/r%d", RepositoriesOf-1))
+}
+
+// Retention is the configuration of dev that retained tells of.
+func Retention() string {
+	return fmt.Sprintf(`retention: [{repositories: ["*/r%d"], keepLast: 6}]`, RepositoriesOf-1)
+}
+
 // job is one thing that a client may do, as often as its weight says.
 type job struct {
 	weight int
@@ -41,7 +51,7 @@ func jobs() []job {
 		{6, (*Client).deleteTag}, {7, (*Client).deleteManifest}, {3, (*Client).deleteBlob},
 		{9, (*Client).pullTag}, {6, (*Client).headTag}, {8, (*Client).pullDigest}, {3, (*Client).listTags},
 		{9, (*Client).rise}, {6, (*Client).riseAgain}, {3, (*Client).riseBare}, {8, (*Client).pullAbove},
-		{3, (*Client).readForeign}, {2, (*Client).abandon}, {1, (*Client).collect},
+		{3, (*Client).readForeign}, {2, (*Client).abandon}, {3, (*Client).collect}, {1, (*Client).check},
 	}
 }
 
@@ -253,7 +263,7 @@ func (c *Client) rise(ctx context.Context, repository string) {
 	c.attest(ctx, image, TestResult)
 	c.attest(ctx, image, Provenance)
 	c.promote(ctx, image, Gates()[0], nil)
-	if c.journal.risen(image, "stable") && c.rand.IntN(4) > 0 {
+	if c.journal.rose(image, "stable") && c.rand.IntN(4) > 0 {
 		c.promote(ctx, image, Gates()[1], nil)
 	}
 }
@@ -334,49 +344,6 @@ func (c *Client) abandon(ctx context.Context, repository string) {
 	c.journal.Count("upload", end)
 }
 
-// collect asks for a collection of garbage, and mostly does not wait for its end.
-func (c *Client) collect(ctx context.Context, _ string) {
-	if !c.setting.Collects {
-		return
-	}
-	prefer := "respond-async"
-	if c.rand.IntN(3) == 0 {
-		prefer = "wait=20"
-	}
-	r := c.do(ctx, collection(prefer))
-	end := "begun"
-	switch {
-	case r.uncertain():
-		end = "unknown"
-	case r.status == http.StatusConflict: // one is under way
-		end = "busy"
-	case r.status/100 != 2:
-		c.journal.Violation("collection: %v", r)
-	}
-	c.journal.Count("collect", end)
-}
-
-func collection(prefer string) request {
-	return request{method: http.MethodPost, path: "/api/v1/collections", user: "ops", body: []byte("{}"),
-		header: map[string]string{"Content-Type": "application/json", "Prefer": prefer}}
-}
-
-// CollectAtRest collects, when nothing fails any more, until a collection has come to its
-// end.
-func (c *Client) CollectAtRest(ctx context.Context) error {
-	var r reply
-	for try := range 200 { // another may be under way, or be that of a replica that was killed
-		r = c.do(ctx, collection("wait=20"))
-		var run struct{ State, Error string }
-		if r.status == http.StatusCreated && json.Unmarshal(r.body, &run) == nil && run.State == "Succeeded" {
-			c.journal.Count("collect", "at rest")
-			return ctx.Err()
-		}
-		c.pause(ctx, min(try, 3))
-	}
-	return fmt.Errorf("no collection comes to its end: %v", r)
-}
-
 // nextPage is the path that a Link header names; empty at the end.
 func nextPage(r reply) string {
 	link := r.header.Get("Link")
@@ -385,10 +352,4 @@ func nextPage(r reply) string {
 		return ""
 	}
 	return link[from+1 : to]
-}
-
-// Collections asks whether the registry collects garbage when told.
-func Collections(ctx context.Context, c *Client) bool {
-	r := c.again(ctx, request{method: http.MethodGet, path: "/api/v1/collections", user: "ops"})
-	return r.status == http.StatusOK && json.Valid(r.body)
 }
