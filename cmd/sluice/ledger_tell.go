@@ -31,7 +31,7 @@ func tell(e tiers.Event) told {
 	case tiers.EventBlobMounted:
 		return told{what: fmt.Sprintf("mounted blob %s from %s to %s", short(e.Digest), e.From, place)}
 	case tiers.EventBlobDeleted:
-		return told{what: fmt.Sprintf("deleted blob %s from %s", short(e.Digest), place)}
+		return told{what: fmt.Sprintf("deleted blob %s from %s", short(e.Digest), place), details: why(e.Cause)}
 	case tiers.EventManifestPushed:
 		return told{what: "pushed " + tagged(it, append(e.Tags, e.Tag)), details: kindOf(e)}
 	case tiers.EventManifestDeleted:
@@ -49,10 +49,28 @@ func tell(e tiers.Event) told {
 		return tellStanding(e)
 	case tiers.EventPolicySet:
 		return told{what: fmt.Sprintf("put policy %s in force for %s: %s", e.Policy, e.Tier, short(e.Digest)), details: was(e.Previous)}
+	case tiers.EventRepaired:
+		return tellRepair(e)
 	case ledger.EventKeyChanged:
 		return told{what: "signs the ledger with another key from here on", details: []string{e.Cause}}
 	}
 	return told{what: fmt.Sprintf("%s: %s", e.Type, strings.Trim(it, "/@")), details: why(e.Cause)}
+}
+
+// tellRepair says what a check has found and mended.
+func tellRepair(e tiers.Event) told {
+	var f tiers.Finding
+	if err := json.Unmarshal(e.Body, &f); err != nil || f.Message == "" {
+		return told{what: "mended " + e.Cause, details: []string{"what it was cannot be read"}}
+	}
+	var where string
+	switch {
+	case e.Repository != "":
+		where = " of " + e.Tier + "/" + e.Repository
+	case f.Key != "":
+		where = " at " + f.Key
+	}
+	return told{what: "mended " + e.Cause + where, details: bounded([]string{f.Message})}
 }
 
 func tagged(it string, tags []string) string {

@@ -176,7 +176,7 @@ func TestTell(t *testing.T) {
 	for want, e := range map[string]tiers.Event{
 		"pushed blob sha256:aaaaaaaaaaaa of 2.0 KiB to stable/acme/app":               with(tiers.EventBlobPushed, func(e *tiers.Event) { e.Size = 2048 }),
 		"mounted blob sha256:aaaaaaaaaaaa from dev to stable/acme/app":                with(tiers.EventBlobMounted, nil),
-		"deleted blob sha256:aaaaaaaaaaaa from stable/acme/app":                       with(tiers.EventBlobDeleted, nil),
+		"deleted blob sha256:aaaaaaaaaaaa from stable/acme/app|why: collection: old":  with(tiers.EventBlobDeleted, func(e *tiers.Event) { e.Cause = "collection: old" }),
 		"pushed stable/acme/app@sha256:aaaaaaaaaaaa as 1.0|x/y about sha256:bb":       with(tiers.EventManifestPushed, func(e *tiers.Event) { e.Tag, e.ArtifactType, e.Subject = "1.0", "x/y", "sha256:bb" }),
 		"deleted stable/acme/app@sha256:aaaaaaaaaaaa as 1, 2|why: old":                with(tiers.EventManifestDeleted, func(e *tiers.Event) { e.Tags, e.Cause = []string{"1", "2"}, "old" }),
 		"set tag stable/acme/app:1 to sha256:aaaaaaaaaaaa|it was sha256:bbbbbbbbbbbb": with(tiers.EventTagged, func(e *tiers.Event) { e.Tag, e.Previous = "1", before }),
@@ -193,7 +193,12 @@ func TestTell(t *testing.T) {
 		}),
 		"put policy p in force for stable: sha256:aaaaaaaaaaaa|it was sha256:bbbbbbbbbbbb": with(tiers.EventPolicySet, func(e *tiers.Event) { e.Policy, e.Previous = "p", before }),
 		"signs the ledger with another key from here on|k":                                 with(ledger.EventKeyChanged, func(e *tiers.Event) { e.Cause = "k" }),
-		"quarantine.added: stable/acme/app@sha256:aaaaaaaaaaaa|why: bad":                   with("quarantine.added", func(e *tiers.Event) { e.Cause = "bad" }),
+		"mended link-missing of stable/acme/app|may not read": with(tiers.EventRepaired, func(e *tiers.Event) {
+			e.Cause, e.Body = tiers.KindLinkMissing, tiers.Encode(tiers.Finding{Message: "may not read", Key: "k"})
+		}),
+		"mended pin-orphan at k|nobody works on it":                      {Type: tiers.EventRepaired, Cause: tiers.KindPinOrphan, Body: tiers.Encode(tiers.Finding{Message: "nobody works on it", Key: "k"})},
+		"mended pin-orphan|what it was cannot be read":                   {Type: tiers.EventRepaired, Cause: tiers.KindPinOrphan, Body: []byte("{")},
+		"quarantine.added: stable/acme/app@sha256:aaaaaaaaaaaa|why: bad": with("quarantine.added", func(e *tiers.Event) { e.Cause = "bad" }),
 	} {
 		got := tell(e)
 		if text := strings.Join(append([]string{got.what}, got.details...), "|"); text != want {
