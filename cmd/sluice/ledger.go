@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
 
@@ -51,6 +52,7 @@ type openedLog struct {
 	keys   []crypto.PublicKey
 	pinned bool    // the keys were given, not taken from the registry
 	client *client // nil for a copy
+	copy   fs.FS   // of the bucket; nil where a registry is asked
 }
 
 // open finds the log and the keys that sign it.
@@ -75,7 +77,7 @@ func (s *logSource) open(cmd *cobra.Command) (*openedLog, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", s.dir, err)
 		}
-		l.name = s.dir
+		l.name, l.copy = s.dir, os.DirFS(s.dir)
 		return l, nil
 	}
 	c, err := newClient(cmd, s.conn, s.host)

@@ -59,11 +59,41 @@ func TestLedger(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &found); err != nil {
 		t.Fatal(err)
 	}
-	if !found.Sound || !found.Pinned || found.Promotions != 3 || found.Entries != found.Size || found.Kept == nil || !found.Kept.Consistent {
+	if !found.Sound || !found.Pinned || found.Promotions != 3 || found.Evidence == 0 || found.Entries != found.Size || found.Kept == nil || !found.Kept.Consistent {
 		t.Errorf("found %s", out)
 	}
 	expect(t, exitDone, "rise to stable", "ledger", "show", "--dir", bucket, "--key", keyFile, "--promotion", id)
+	tamperEvidence(t, bucket, keyFile)
 	tamper(t, bucket, keyFile)
+}
+
+// tamperEvidence changes the bytes of all evidence of a copy, and puts them back.
+func tamperEvidence(t *testing.T, bucket, keyFile string) {
+	t.Helper()
+	objects, err := filepath.Glob(filepath.Join(bucket, "blobs", "sha256", "*", "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	was := map[string]string{}
+	for _, object := range objects {
+		if content := readFile(t, object); strings.Contains(content, "dsseEnvelope") {
+			was[object] = content
+		}
+	}
+	put := func(object, content string) {
+		if err := os.WriteFile(object, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for object, content := range was {
+		put(object, content+" ")
+	}
+	expect(t, exitFailed, "evidence", "ledger", "verify", "--dir", bucket, "--key", keyFile)
+	expect(t, exitFailed, "are not what its digest says", "ledger", "verify", "--dir", bucket, "--key", keyFile)
+	for object, content := range was {
+		put(object, content)
+	}
+	expect(t, exitDone, "", "ledger", "verify", "--dir", bucket, "--key", keyFile)
 }
 
 // ledgerKeyFile writes the key of the ledger to a file.

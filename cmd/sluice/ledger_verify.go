@@ -26,6 +26,10 @@ type proof struct {
 	Pinned bool `json:"pinned"`
 	// Promotions is how many decisions were compared with the policies and the evidence.
 	Promotions int64 `json:"promotions"`
+	// Evidence is how many pieces of evidence were read in a copy of the bucket, and
+	// EvidenceElsewhere how many do not lie there.
+	Evidence          int64 `json:"evidence,omitempty"`
+	EvidenceElsewhere int64 `json:"evidenceElsewhere,omitempty"`
 }
 
 func ledgerVerifyCommand() *cobra.Command {
@@ -45,6 +49,7 @@ finds a log that was rewritten together with its signatures. --save keeps the ne
 the next time.
 
 A plain copy of the bucket is enough (--dir): nothing is asked of the registry then. The
+evidence that lies in the copy is compared with the digests that the verdicts name. The
 public key is at /api/v1/keys; pin it. Entries are for who may do everything to all of the
 registry (action admin); for others the hashes alone are verified.`,
 		Example: `  sluice ledger verify --registry 127.0.0.1:5000 --key ledger.pub --checkpoint kept.txt --save kept.txt
@@ -98,16 +103,20 @@ func (l *openedLog) verify(cmd *cobra.Command, options ledger.VerifyOptions) (pr
 	options.HashesOnly = !may
 	var auditor promote.Auditor
 	var problems []ledger.Finding
+	evidence := &evidenceCopy{root: l.copy}
+	add := func(kind ledger.Kind, index int64, texts []string) {
+		for _, text := range texts[:min(len(texts), maxUnfounded-len(problems))] {
+			problems = append(problems, ledger.Finding{Kind: kind, Index: &index, Message: text})
+		}
+	}
 	options.Each = func(e ledger.Entry) error {
 		var event tiers.Event
 		if err := json.Unmarshal(e.Event, &event); err != nil {
 			return fmt.Errorf("entry %d: %w", e.Index, err) // Verify has read it before
 		}
-		for _, problem := range auditor.Event(event) {
-			if len(problems) == maxUnfounded {
-				break
-			}
-			problems = append(problems, ledger.Finding{Kind: unfounded, Index: &e.Index, Message: problem})
+		add(unfounded, e.Index, auditor.Event(event))
+		if l.copy != nil {
+			add(badEvidence, e.Index, evidence.event(event))
 		}
 		return nil
 	}
@@ -118,7 +127,7 @@ func (l *openedLog) verify(cmd *cobra.Command, options ledger.VerifyOptions) (pr
 	if err != nil {
 		return proof{}, fmt.Errorf("%s: %w", l.name, err)
 	}
-	found := proof{Report: report, Source: l.name, Pinned: l.pinned, Promotions: auditor.Promotions}
+	found := proof{Report: report, Source: l.name, Pinned: l.pinned, Promotions: auditor.Promotions, Evidence: evidence.here, EvidenceElsewhere: evidence.elsewhere}
 	// Where entries are missing or wrong, what they would have accounted for is missing too.
 	if report.Sound && len(problems) > 0 {
 		found.Sound, found.Findings = false, problems
@@ -146,6 +155,9 @@ func (p *printer) proof(found proof) {
 		p.line("  from %s to %s", found.First.Local().Format("2006-01-02 15:04:05"), found.Last.Local().Format("2006-01-02 15:04:05"))
 	}
 	p.line("  %d entries, %d tiles of hashes, %d checkpoints and %d promotions were verified", found.Entries, found.Tiles, found.Checkpoints, found.Promotions)
+	if found.Evidence+found.EvidenceElsewhere > 0 {
+		p.line("  %d pieces of evidence were read, %d lie in other buckets", found.Evidence, found.EvidenceElsewhere)
+	}
 	if found.HashesOnly {
 		p.line("  %s the entries themselves were not looked at: reading them takes the action admin", p.style(amber, "!"))
 	}

@@ -231,7 +231,7 @@ func (l *log) checkpoint(where string, signed []byte) int64 {
 		l.violation("L: the checkpoint of %s says %q", where, n.Text)
 		return -1
 	}
-	if _, err := fmt.Sscan(lines[1], &size); err == nil {
+	if _, err = fmt.Sscan(lines[1], &size); err == nil {
 		root, err = tlog.ParseHash(lines[2])
 	}
 	if err != nil || size > int64(len(l.values)) {
