@@ -20,8 +20,9 @@ import (
 // Actor says by whose doing, Cause is the new key as VerifierKey gives it.
 const EventKeyChanged tiers.EventType = "ledger.key"
 
-// DefaultInterval is how often a replica looks for events to seal.
-const DefaultInterval = time.Second
+// DefaultInterval is how often a replica looks for events to seal. A look that finds none is two
+// reads of the catalog.
+const DefaultInterval = 500 * time.Millisecond
 
 // keptTiles is how many full tiles of hashes, of 8 KiB, are kept in memory.
 const keptTiles = 256
