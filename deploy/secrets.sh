@@ -24,10 +24,12 @@ private_key() { openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256; 
 once s3/access-key openssl rand -hex 10
 once s3/secret-key openssl rand -hex 32
 
-# Two replicas must sign with the same keys, each of a use of its own.
-for use in stable release ledger; do
+# Two replicas must sign with the same keys, each of a use of its own. Every client of logs
+# checks Ed25519.
+for use in stable release; do
 	once "server/$use.key" private_key
 done
+once server/ledger.key openssl genpkey -algorithm ED25519
 once client/ci.key private_key
 once server/ci.pub openssl pkey -in "$dir/client/ci.key" -pubout
 

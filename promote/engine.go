@@ -36,7 +36,10 @@ type Config struct {
 	// URL is the base URL of the registry, https://registry.example.com: verifier ids and
 	// resource URIs begin with it. It is configured, never taken from a request.
 	URL string
-	Log *slog.Logger
+	// Ledger is the origin of the log that records what becomes of promotions, which
+	// summaries name; empty for none.
+	Ledger string
+	Log    *slog.Logger
 	// Alone says that no other replica uses the catalog, so that whatever is open at the
 	// start was cut off and is taken up at once. Replicas wait until an owner's sign of
 	// life has expired.
@@ -54,6 +57,7 @@ type Engine struct {
 	registry *tiers.Registry
 	signers  map[string]signer
 	url      string
+	ledger   string
 	log      *slog.Logger
 	alone    bool
 	owner    string // this replica, in journals
@@ -110,7 +114,7 @@ func New(config Config) (*Engine, error) {
 		config.Slots = defaultSlots
 	}
 	e := &Engine{
-		registry: config.Registry, url: strings.TrimSuffix(config.URL, "/"), log: config.Log, alone: config.Alone,
+		registry: config.Registry, url: strings.TrimSuffix(config.URL, "/"), ledger: config.Ledger, log: config.Log, alone: config.Alone,
 		owner: config.Registry.NewID(), policies: cache, verifier: attest.NewVerifier(0), may: config.MayPromote,
 		turns: newTurns(config.Slots), largePlans: make(chan struct{}, largePlansOnce),
 		running: map[string]*running{}, followed: map[string]string{}, quiet: quiet,

@@ -93,7 +93,7 @@ func bareGate(t *testing.T, edit func(*tiers.Config)) *gate {
 // start makes another engine over the same catalog: a replica, or the next start.
 func (g *gate) start(alone bool) *promote.Engine {
 	g.Helper()
-	engine, err := promote.New(promote.Config{Registry: g.registry, Signers: g.signers, URL: "https://registry.example.com",
+	engine, err := promote.New(promote.Config{Registry: g.registry, Signers: g.signers, URL: "https://registry.example.com", Ledger: "registry.example.com/ledger",
 		Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Alone: alone})
 	if err != nil {
 		g.Fatal(err)

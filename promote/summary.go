@@ -41,6 +41,8 @@ type summaryAddition struct {
 	From        string `json:"from"`
 	To          string `json:"to"`
 	RequestedBy string `json:"requestedBy"`
+	// Ledger is the log that has the promotion: its origin.
+	Ledger string `json:"ledger,omitempty"`
 }
 
 type resource struct {
@@ -116,7 +118,7 @@ func (m *move) predicate(now time.Time) summaryPredicate {
 		Result:       "PASSED",
 		Levels:       []string{"SLUICE_TIER_" + strings.ToUpper(m.o.To)},
 		SLSAVersion:  "1.1",
-		Promotion:    summaryAddition{Promotion: m.o.ID, From: m.o.From, To: m.o.To, RequestedBy: m.o.RequestedBy},
+		Promotion:    summaryAddition{Promotion: m.o.ID, From: m.o.From, To: m.o.To, RequestedBy: m.o.RequestedBy, Ledger: m.engine.ledger},
 	}
 	p.Verifier.ID = m.engine.verifierID(m.o.To)
 	if level := buildLevel(m.o.Verdict); level > 0 {

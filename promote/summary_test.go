@@ -54,7 +54,7 @@ func TestSummary(t *testing.T) {
 				URI    string
 				Digest map[string]string
 			}
-			Sluice struct{ Promotion, From, To, RequestedBy string }
+			Sluice struct{ Promotion, From, To, RequestedBy, Ledger string }
 		}
 		if err := json.Unmarshal(predicate, &got); err != nil {
 			t.Fatal(err)
@@ -71,7 +71,7 @@ func TestSummary(t *testing.T) {
 		if len(got.InputAttestations) != 1 || got.InputAttestations[0].Digest["sha256"] != provenance.Digest.Encoded() {
 			t.Errorf("inputs %+v, want %s", got.InputAttestations, provenance.Digest)
 		}
-		if got.Sluice.Promotion != p.ID || got.Sluice.To != tier || got.Sluice.RequestedBy != "manager" || got.Sluice.From == "" {
+		if got.Sluice.Promotion != p.ID || got.Sluice.To != tier || got.Sluice.RequestedBy != "manager" || got.Sluice.From == "" || got.Sluice.Ledger != "registry.example.com/ledger" {
 			t.Errorf("sluice %+v", got.Sluice)
 		}
 		if !slices.Equal(got.VerifiedLevels, []string{"SLUICE_TIER_" + strings.ToUpper(tier)}) {

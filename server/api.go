@@ -67,6 +67,9 @@ func (s *Server) api(e *echo.Echo) {
 	// Without these a page would answer for a call that does not exist.
 	e.RouteNotFound("/api", l.none)
 	e.RouteNotFound("/api/*", l.none)
+	if s.ledger != nil {
+		s.ledgerRoutes(l)
+	}
 	if s.runs != nil {
 		s.runRoutes(l)
 	}

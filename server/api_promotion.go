@@ -184,7 +184,11 @@ func (s *Server) getPromotion(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	return respond(c, http.StatusOK, view(p))
+	shown, err := s.proved(c, view(p))
+	if err != nil {
+		return err
+	}
+	return respond(c, http.StatusOK, shown)
 }
 
 // deletePromotion cancels one that waits. It takes the rights that asking for it takes.
@@ -235,6 +239,9 @@ func (s *Server) getPromotions(c echo.Context) error {
 	}
 	page, next, err := gather(c.Request().Context(), q, read, func(p promote.Promotion) bool { return s.shown(c, p) })
 	if err != nil {
+		return err
+	}
+	if err := s.recorded(c.Request().Context(), page); err != nil {
 		return err
 	}
 	for i := range page {

@@ -15,6 +15,7 @@ import (
 
 	"sluice.dev/sluice/promote"
 	"sluice.dev/sluice/tiers"
+	"sluice.dev/sluice/tiers/ledger"
 	"sluice.dev/sluice/tiers/runs"
 )
 
@@ -31,6 +32,8 @@ type Config struct {
 	Registry *tiers.Registry
 	// Engine decides promotions; it may be nil in tests of the registry alone.
 	Engine *promote.Engine
+	// Ledger is the log of all that happened; nil for none.
+	Ledger *ledger.Ledger
 	// Runs carries out collections and checks; nil: there are none.
 	Runs *runs.Runner
 	// Auth says who may do what. Nil: everyone is anonymous and may do anything, and only
@@ -54,8 +57,9 @@ type Config struct {
 type Server struct {
 	config   Config
 	registry *tiers.Registry
-	gate     gate   // nil without an engine
-	runs     runner // nil without one
+	gate     gate     // nil without an engine
+	ledger   auditLog // nil for none
+	runs     runner   // nil without one
 	metrics  *metrics
 	log      *slog.Logger
 	echo     *echo.Echo
@@ -89,6 +93,12 @@ func New(config Config) (*Server, error) {
 	s := &Server{config: config, registry: config.Registry, metrics: m, log: config.Log, echo: echo.New(), backtests: semaphore.NewWeighted(maxBacktests)}
 	if config.Engine != nil {
 		s.gate = config.Engine
+	}
+	if config.Ledger != nil {
+		s.ledger = config.Ledger
+		if err := m.watchLedger(config.Ledger); err != nil {
+			return nil, err
+		}
 	}
 	if config.Runs != nil {
 		s.runs = config.Runs

@@ -35,7 +35,7 @@ import (
 //	committed/<arrival>                                  everything it staged can be seen
 //	event/<ulid>                                         Event, not sealed yet
 //
-// The keys of promotions, policies and runs stand with their packages.
+// The keys of promotions, policies, runs and the ledger stand with their packages.
 
 // Prefixes under which whole families of records are listed.
 const (

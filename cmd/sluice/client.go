@@ -199,12 +199,15 @@ func (c *client) do(ctx context.Context, method, path string, header http.Header
 	return resp, nil
 }
 
+// errAnonymous says that a server answers nobody without credentials.
+var errAnonymous = errors.New("wants to know who you are")
+
 // unreachable adds what may help to an error of the connection.
 func (c *client) unreachable(err error) error {
 	var op *net.OpError
 	switch {
 	case errors.Is(err, auth.ErrBasicCredentialNotFound):
-		return fmt.Errorf("%s wants to know who you are: docker login %s", c.host, c.host)
+		return fmt.Errorf("%s %w: docker login %s", c.host, errAnonymous, c.host)
 	case errors.As(err, &op) && op.Op == "dial":
 		return fmt.Errorf("%s cannot be reached: %w; does a server run there? (sluice serve)", c.host, err)
 	case strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):

@@ -26,6 +26,8 @@ type Config struct {
 	GC GCConfig `yaml:"gc" envPrefix:"GC_"`
 	// Signing names the keys that sign for the registry.
 	Signing SigningConfig `yaml:"signing" envPrefix:"SIGNING_"`
+	// Ledger says where the log of all that happens lies.
+	Ledger LedgerConfig `yaml:"ledger" envPrefix:"LEDGER_"`
 	// Auth says who may do what. Without it anyone may do anything, and the server takes
 	// only a loopback address.
 	Auth AuthConfig `yaml:"auth" envPrefix:"AUTH_"`
@@ -135,6 +137,13 @@ type SigningConfig struct {
 type KeyConfig struct {
 	File         string `yaml:"file"`
 	PasswordFile string `yaml:"passwordFile"` // default: no password
+}
+
+// LedgerConfig is about the log of all that happens.
+type LedgerConfig struct {
+	// Tier is whose bucket holds it, under ledger/. Default: the last. Once there is a log it
+	// stays where it is.
+	Tier string `yaml:"tier" env:"TIER"`
 }
 
 // AuthConfig says who may do what.

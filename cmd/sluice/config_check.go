@@ -47,6 +47,7 @@ func (c *Config) check() error {
 	ck.tiers()
 	ck.gc()
 	ck.signing()
+	ck.ledger()
 	ck.auth()
 	return errors.Join(ck.problems...)
 }
@@ -223,6 +224,13 @@ func (c *checker) signing() {
 		if key.File == "" {
 			c.add(at+".file", "is missing: name the file of a private key")
 		}
+	}
+}
+
+func (c *checker) ledger() {
+	name := c.cfg.Ledger.Tier
+	if !slices.ContainsFunc(c.cfg.Tiers, func(t TierConfig) bool { return t.Name == name }) {
+		c.add("ledger.tier", "%q is no tier: name the one whose bucket holds the ledger", name)
 	}
 }
 

@@ -202,6 +202,9 @@ func (c *Config) fill() {
 			t.S3.Bucket = bucketPrefix + t.Name
 		}
 	}
+	if c.Ledger.Tier == "" {
+		c.Ledger.Tier = c.Tiers[len(c.Tiers)-1].Name
+	}
 	c.URL = strings.TrimSuffix(c.URL, "/")
 }
 

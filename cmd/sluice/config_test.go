@@ -146,6 +146,7 @@ signing: {keys: {stable: {file: s.key, passwordFile: s.pw}}}
 		cfg.Tiers[1].S3.Bucket:                  "sluice-stable",
 		strings.Join(cfg.Etcd.Endpoints, " "):   "https://e:2379",
 		strings.Join(cfg.signingNames(), " "):   "stable ledger",
+		cfg.Ledger.Tier:                         "stable",
 	} {
 		if got != want {
 			t.Errorf("%q, want %q", got, want)
@@ -218,6 +219,7 @@ func TestConfigRefuses(t *testing.T) {
 		"etcd without servers": {"etcd: {ca: c}", "etcd.endpoints: is missing"},
 		"tier name":            {"tiers: [{name: a/b, push: true}]", "tiers[0].name"},
 		"tier named ledger":    {"tiers: [{name: dev, push: true}, {name: ledger, from: dev}]", "take another name"},
+		"ledger nowhere":       {"ledger: {tier: top}", "ledger.tier: \"top\" is no tier"},
 		"two tiers":            {"tiers: [{name: dev, push: true}, {name: dev, push: true}]", "names two tiers"},
 		"no way in":            {"tiers: [{name: dev, from: x}]", "lowest tier"},
 		"push and from":        {"tiers: [{name: dev, push: true}, {name: b, from: dev, push: true}]", "exclude each other"},

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"crypto/ed25519"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -102,6 +103,9 @@ func TestSigningKeys(t *testing.T) {
 		if err1 != nil || err2 != nil || !bytes.Equal(one, two) {
 			t.Errorf("key %s is another at the second start", name)
 		}
+	}
+	if _, ok := first[ledgerKey].Public().(ed25519.PublicKey); !ok {
+		t.Errorf("the ledger signs with a %T, which not every client of logs checks", first[ledgerKey].Public())
 	}
 	cfg.Signing.Keys = map[string]KeyConfig{ledgerKey: {File: filepath.Join(dir, "keys", "signing-stable.key")}}
 	if _, err := signers(cfg, log); err == nil || !strings.Contains(err.Error(), "signing keys stable and ledger are the same key") {

@@ -16,6 +16,7 @@ import (
 	"sluice.dev/sluice/promote"
 	"sluice.dev/sluice/server"
 	"sluice.dev/sluice/tiers"
+	"sluice.dev/sluice/tiers/ledger"
 	"sluice.dev/sluice/tiers/runs"
 	"sluice.dev/sluice/web"
 )
@@ -41,6 +42,7 @@ type instance struct {
 	registry *tiers.Registry
 	auth     *server.Auth // nil: everybody may do everything
 	engine   *promote.Engine
+	ledger   *ledger.Ledger
 	jobs     func() map[runs.Kind]runs.Job
 	runs     *runs.Runner
 	http     *http.Server
@@ -90,7 +92,10 @@ func (i *instance) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	gate := promote.Config{Registry: i.registry, Signers: keys, URL: i.cfg.URL, Log: i.log, Alone: i.cfg.embedsEtcd()}
+	if i.ledger, err = i.openLedger(ctx, keys); err != nil {
+		return err
+	}
+	gate := promote.Config{Registry: i.registry, Signers: keys, URL: i.cfg.URL, Ledger: i.ledger.Origin(), Log: i.log, Alone: i.cfg.embedsEtcd()}
 	if !i.cfg.open() {
 		if i.auth, err = server.NewAuth(i.authConfig()); err != nil {
 			return fmt.Errorf("auth: %w", err)
@@ -162,7 +167,7 @@ func (i *instance) seed(ctx context.Context) error {
 
 // server makes the HTTP side.
 func (i *instance) server(registry *tiers.Registry) (*server.Server, error) {
-	conf := server.Config{Registry: registry, Engine: i.engine, Runs: i.runs, Auth: i.auth, Hosts: map[string]string{}, Log: i.log, Ready: i.stores.Ready}
+	conf := server.Config{Registry: registry, Engine: i.engine, Ledger: i.ledger, Runs: i.runs, Auth: i.auth, Hosts: map[string]string{}, Log: i.log, Ready: i.stores.Ready}
 	for _, t := range i.cfg.Tiers {
 		if t.Host != "" {
 			conf.Hosts[t.Host] = t.Name
@@ -174,7 +179,7 @@ func (i *instance) server(registry *tiers.Registry) (*server.Server, error) {
 			return srv.Allow(r.Context(), action, tier, repository) == nil
 		}
 		pages, err := web.New(web.Config{
-			Registry: web.Read(registry), Gate: i.engine, Log: i.log,
+			Registry: web.Read(registry), Gate: recordedGate{i.engine, i.ledger}, Log: i.log,
 			Host: strings.TrimPrefix(strings.TrimPrefix(i.cfg.URL, "https://"), "http://"),
 			Allow: func(r *http.Request, tier, repository string) bool {
 				return allows(r, server.ActionPull, tier, repository)
@@ -204,8 +209,8 @@ func (i *instance) authConfig() server.AuthConfig {
 	return conf
 }
 
-// run lets the server accept, the engine take up what was cut off, and the runs begin that are
-// due. All of it outlives the context of the start and ends with close.
+// run lets the server accept, the engine take up what was cut off, the ledger be sealed, and
+// the runs begin that are due. All of it outlives the context of the start and ends with close.
 func (i *instance) run(srv *server.Server) {
 	i.http = srv.HTTPServer(i.listener.Addr().String())
 	ctx, cancel := context.WithCancel(context.Background())
@@ -223,6 +228,11 @@ func (i *instance) run(srv *server.Server) {
 		})
 	}
 	i.work.Go(func() { giveBack(ctx, i.rest) })
+	i.work.Go(func() {
+		if err := i.ledger.Run(ctx); err != nil {
+			i.failed <- fmt.Errorf("ledger: %w", err)
+		}
+	})
 	i.work.Go(func() {
 		if err := i.engine.Run(ctx); err != nil && ctx.Err() == nil {
 			i.failed <- fmt.Errorf("promotions: %w", err)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
@@ -55,7 +56,7 @@ func signerFor(cfg *Config, name string, log *slog.Logger) (crypto.Signer, error
 	if !cfg.embedsEtcd() {
 		log.Warn("signing key made here: other replicas need the same one, name it in signing.keys", "key", name, "file", path)
 	}
-	return makeSigner(path)
+	return makeSigner(path, name)
 }
 
 func readSigner(key KeyConfig) (crypto.Signer, error) {
@@ -76,9 +77,15 @@ func readSigner(key KeyConfig) (crypto.Signer, error) {
 	return signer, nil
 }
 
-// makeSigner makes a key, as PKCS #8 in a file that only the owner may read.
-func makeSigner(path string) (crypto.Signer, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+// makeSigner makes a key, as PKCS #8 in a file that only the owner may read. Summaries are
+// signed with ECDSA on P-256, which cosign makes too; the ledger with Ed25519, which every
+// client of logs checks.
+func makeSigner(path, name string) (key crypto.Signer, err error) {
+	if name == ledgerKey {
+		_, key, err = ed25519.GenerateKey(rand.Reader)
+	} else {
+		key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -144,6 +144,7 @@ func verbsJob(t *testing.T, s *server, api *http.Client) {
 	has(t, s.run(0, "status", s.host+"/verbs/app"), "dev", "stable", "release", "2.0")
 	s.run(0, "promote", s.host+"/stable/verbs/app:2.0", "--to", "release", "--tag", "2.0", "--tag", "2")
 	has(t, s.run(0, "verify", s.host+"/release/verbs/app:2", "--key", s.summaryKey(h, api, "release")), "PASSED")
+	has(t, s.run(0, "ledger", "verify", "--registry", s.host), "promotions were verified")
 	s.run(2, "promote", ref)
 	s.run(2, "nonsense")
 	s.run(1, "promote", s.host+"/dev/verbs/none:1", "--to", "stable")

@@ -120,10 +120,19 @@ func (g *garden) delete(key string) (undo func()) {
 	return func() { g.put(key, value) }
 }
 
-// object reads an object of the lower bucket.
+// bucket is where an object lies: the ledger in that of the last tier, all else here in the
+// lower one.
+func bucket(key string) string {
+	if strings.HasPrefix(key, "ledger/") {
+		return "upper"
+	}
+	return "lower"
+}
+
+// object reads an object.
 func (g *garden) object(key string) []byte {
 	g.Helper()
-	o, err := g.s3.GetObject(g.Context(), "lower", key, minio.GetObjectOptions{})
+	o, err := g.s3.GetObject(g.Context(), bucket(key), key, minio.GetObjectOptions{})
 	if err != nil {
 		g.Fatal(err)
 	}
@@ -137,14 +146,14 @@ func (g *garden) object(key string) []byte {
 
 func (g *garden) store(key string, content []byte) {
 	g.Helper()
-	if _, err := g.s3.PutObject(g.Context(), "lower", key, bytes.NewReader(content), int64(len(content)), minio.PutObjectOptions{}); err != nil {
+	if _, err := g.s3.PutObject(g.Context(), bucket(key), key, bytes.NewReader(content), int64(len(content)), minio.PutObjectOptions{}); err != nil {
 		g.Fatal(err)
 	}
 }
 
 func (g *garden) remove(key string) {
 	g.Helper()
-	if err := g.s3.RemoveObject(g.Context(), "lower", key, minio.RemoveObjectOptions{}); err != nil {
+	if err := g.s3.RemoveObject(g.Context(), bucket(key), key, minio.RemoveObjectOptions{}); err != nil {
 		g.Fatal(err)
 	}
 }
@@ -214,13 +223,27 @@ func TestPlantedExternal(t *testing.T) {
 		"a tag is not listed": {"is not listed with its manifest", func() func() {
 			return g.put("tier/dev/tag/"+repository+":planted", fmt.Sprintf(`{"digest":%q}`, manifest))
 		}},
-		"a manifest without a verdict": {"I4: stable/", func() func() { return g.put("tier/stable/manifest/planted@"+manifest, "{}") }},
-		"a mark is left":               {"bears the mark", func() func() { return g.put("tier/dev/manifest/"+repository+"@"+manifest, `{"pending":["x"]}`) }},
-		"a pin is left":                {"pins are left", func() func() { return g.put("pinned/x/y", "{}") }},
-		"a promotion is open":          {"open promotions are left", func() func() { return g.put("promotion-open/x", "") }},
-		"a promotion is pending":       {"I6: promotion x is Pending", func() func() { return g.put("promotion/x", `{"state":"Pending"}`) }},
-		"a promotion without verdict":  {"I4: promotion x", func() func() { return g.put("promotion/x", `{"state":"Succeeded","to":"stable"}`) }},
-		"an object that nobody names":  {"I8: nothing names lower/blobs/planted", func() func() { g.store("blobs/planted", []byte("x")); return func() { g.remove("blobs/planted") } }},
+		"a manifest without a verdict":      {"I4: stable/", func() func() { return g.put("tier/stable/manifest/planted@"+manifest, "{}") }},
+		"a mark is left":                    {"bears the mark", func() func() { return g.put("tier/dev/manifest/"+repository+"@"+manifest, `{"pending":["x"]}`) }},
+		"a pin is left":                     {"pins are left", func() func() { return g.put("pinned/x/y", "{}") }},
+		"a promotion is open":               {"open promotions are left", func() func() { return g.put("promotion-open/x", "") }},
+		"a promotion is pending":            {"I6: promotion x is Pending", func() func() { return g.put("promotion/x", `{"state":"Pending"}`) }},
+		"a promotion without verdict":       {"I4: promotion x", func() func() { return g.put("promotion/x", `{"state":"Succeeded","to":"stable"}`) }},
+		"an entry of the ledger is another": {"is of another log", func() func() { return g.flip(g.newestTile("entries")) }},
+		"a hash of the ledger is another":   {"L: the hashes tile/0/", func() func() { return g.flip(g.newestTile("0")) }},
+		"a checkpoint is forged":            {"L: the checkpoint of ledger/", func() func() { return g.flip(g.newestCheckpoint()) }},
+		"a checkpoint is gone": {"is not in the bucket", func() func() {
+			key := g.newestCheckpoint()
+			content := g.object(key)
+			g.remove(key)
+			return func() { g.store(key, content) }
+		}},
+		"a checkpoint in another's place": {"is the checkpoint of size", func() func() {
+			key := "ledger/checkpoints/999999999999999/99999999999999999999"
+			g.store(key, g.object(g.newestCheckpoint()))
+			return func() { g.remove(key) }
+		}},
+		"an object that nobody names": {"I8: nothing names lower/blobs/planted", func() func() { g.store("blobs/planted", []byte("x")); return func() { g.remove("blobs/planted") } }},
 	}
 	for _, name := range slices.Sorted(maps.Keys(plants)) {
 		undo := plants[name].plant()
@@ -235,6 +258,7 @@ func TestPlantedExternal(t *testing.T) {
 	}
 	g.spoil(object)
 	g.lie()
+	g.lose()
 }
 
 // tagged is a manifest of dev that has a tag.

@@ -103,7 +103,7 @@ func (r *run1) start(ctx context.Context, o stores.Owner) (err error) {
 		r.clients = append(r.clients, c)
 	}
 	r.checker, err = check.New(check.Config{Endpoints: r.cluster.Endpoints(), S3: r.cluster.Store.Endpoint,
-		Access: r.cluster.Store.Access, Secret: r.cluster.Store.Secret, Buckets: r.cluster.Store.Buckets, Pushed: "dev"})
+		Access: r.cluster.Store.Access, Secret: r.cluster.Store.Secret, Buckets: r.cluster.Store.Buckets, Pushed: "dev", Ledger: r.cluster.Keys.Ledger})
 	if err == nil {
 		o.Cleanup(func() { _ = r.checker.Close() })
 	}

@@ -34,6 +34,7 @@ func libraries() []reserved {
 		{"github.com/versity/versitygw", []string{"tiers/embedded"}},
 		{"github.com/aws", []string{"tiers/embedded"}}, // the types of the S3 server that it wraps
 		{"github.com/labstack/echo", []string{"server"}},
+		{"golang.org/x/mod", []string{"tiers/ledger"}}, // the Merkle trees and the signed notes of its logs
 		{"oras.land/oras-go", []string{"promote", "cmd"}},
 		{"github.com/in-toto/in-toto-golang", []string{"promote/policy"}}, // layouts: given trees, never bytes
 		{"github.com/spf13/cobra", []string{"cmd"}},

@@ -211,13 +211,16 @@ func TestBucketStaysWhole(t *testing.T) {
 
 func TestKind(t *testing.T) {
 	for want, change := range map[string]tiers.Change{
-		"committed":  {Put: []tiers.Put{{Key: "event/1"}, {Key: "promotion/1"}, {Key: "committed/1"}}},
-		"-pinned":    {Delete: []string{"store/s/ref/sha256:0/.pin/1", "pinned/1/2"}},
-		"manifest":   {Put: []tiers.Put{{Key: "store/s/blob/sha256:0"}, {Key: "tier/dev/manifest/a/b@sha256:0"}}},
-		"blob":       {Put: []tiers.Put{{Key: "store/s/blob/sha256:0"}}, Delete: []string{"store/s/intent/blobs/1"}},
-		"-intent":    {Delete: []string{"store/s/intent/blobs/1"}},
-		"new-family": {Put: []tiers.Put{{Key: "new-family/1"}}},
-		"compare":    {If: []tiers.Condition{{Key: "k"}}},
+		"committed":     {Put: []tiers.Put{{Key: "event/1"}, {Key: "promotion/1"}, {Key: "committed/1"}}},
+		"-pinned":       {Delete: []string{"store/s/ref/sha256:0/.pin/1", "pinned/1/2"}},
+		"manifest":      {Put: []tiers.Put{{Key: "store/s/blob/sha256:0"}, {Key: "tier/dev/manifest/a/b@sha256:0"}}},
+		"blob":          {Put: []tiers.Put{{Key: "store/s/blob/sha256:0"}}, Delete: []string{"store/s/intent/blobs/1"}},
+		"-intent":       {Delete: []string{"store/s/intent/blobs/1"}},
+		"ledger-batch":  {Put: []tiers.Put{{Key: "ledger/promotion/1"}, {Key: "ledger/batch/1"}, {Key: "ledger/head"}}, Delete: []string{"event/1"}},
+		"ledger-head":   {Put: []tiers.Put{{Key: "ledger/head"}}},
+		"-ledger-batch": {Put: []tiers.Put{{Key: "ledger/head"}}, Delete: []string{"ledger/batch/1"}},
+		"new-family":    {Put: []tiers.Put{{Key: "new-family/1"}}},
+		"compare":       {If: []tiers.Condition{{Key: "k"}}},
 	} {
 		if got := kind(change); got != want {
 			t.Errorf("%+v is %s, want %s", change, got, want)

@@ -10,7 +10,7 @@ import (
 // telling lists families of keys, the most telling first: a transaction is named by the
 // first of them that it writes or deletes.
 func telling() []string {
-	return []string{"committed", "promotion", "promotion-open", "pinned", "staged", "run", "condemned",
+	return []string{"ledger-batch", "ledger-head", "ledger-sealer", "committed", "promotion", "promotion-open", "pinned", "staged", "run", "condemned",
 		"manifest", "tag", "pushing", "upload", "uploading", "blob", "intent", "link", "ref", "replica"}
 }
 
@@ -40,11 +40,15 @@ func kind(change tiers.Change) string {
 	return "compare"
 }
 
-// family is the kind of record that a key belongs to: blob of store/<store>/blob/<digest>.
+// family is the kind of record that a key belongs to: blob of store/<store>/blob/<digest>,
+// ledger-head of ledger/head.
 func family(key string) string {
 	parts := strings.SplitN(key, "/", 4)
 	if len(parts) > 2 && (parts[0] == "store" || parts[0] == "tier") {
 		return parts[2]
+	}
+	if len(parts) > 1 && parts[0] == "ledger" {
+		return parts[0] + "-" + parts[1]
 	}
 	return parts[0]
 }
@@ -53,6 +57,8 @@ func family(key string) string {
 // match in a stack, the outermost counts.
 func activities() [][2]string {
 	return [][2]string{
+		{"/tiers/ledger.New", "seal"},
+		{"/tiers/ledger.(*sealer).", "seal"},
 		{"/tiers.(*Registry).Collect", "collect"},
 		{"/tiers.(*collector).", "collect"},
 		{"/tiers.(*Registry).Retain", "retain"},

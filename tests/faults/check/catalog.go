@@ -22,7 +22,7 @@ type catalog struct {
 	blobs, refs, intents, condemned        map[string]records // by store
 	manifests, tags, tagged, links, refers map[string]records // by tier
 	pushing                                map[string]records
-	uploads, promotions, open              records
+	uploads, promotions, open, ledger      records
 	pinned, staged, committed              records
 	revision                               int64
 }
@@ -30,13 +30,13 @@ type catalog struct {
 func newCatalog() *catalog {
 	by := func() map[string]records { return map[string]records{} }
 	return &catalog{blobs: by(), refs: by(), intents: by(), condemned: by(), manifests: by(), tags: by(), tagged: by(), links: by(),
-		refers: by(), pushing: by(), uploads: records{}, promotions: records{}, open: records{}, pinned: records{}, staged: records{}, committed: records{}}
+		refers: by(), pushing: by(), uploads: records{}, promotions: records{}, open: records{}, ledger: records{}, pinned: records{}, staged: records{}, committed: records{}}
 }
 
-// read reads all but the events, at one revision.
+// read reads all but the events, which the sealer takes away, at one revision.
 func read(ctx context.Context, client *clientv3.Client) (*catalog, error) {
 	c := newCatalog()
-	for _, prefix := range []string{"store/", "tier/", "upload/", "promotion/", "promotion-open/", "pinned/", "staged/", "committed/"} {
+	for _, prefix := range []string{"store/", "tier/", "upload/", "promotion/", "promotion-open/", "pinned/", "staged/", "committed/", "ledger/"} {
 		if err := c.family(ctx, client, root+prefix); err != nil {
 			return nil, fmt.Errorf("read %s: %w", prefix, err)
 		}
@@ -78,7 +78,7 @@ func (c *catalog) add(key string, value []byte) {
 		return
 	}
 	family := map[string]records{"upload": c.uploads, "promotion": c.promotions, "promotion-open": c.open,
-		"pinned": c.pinned, "staged": c.staged, "committed": c.committed}[parts[0]]
+		"pinned": c.pinned, "staged": c.staged, "committed": c.committed, "ledger": c.ledger}[parts[0]]
 	if family != nil {
 		family[strings.TrimPrefix(key, parts[0]+"/")] = value
 	}

@@ -3,6 +3,7 @@ package check
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/minio/minio-go/v7"
@@ -24,6 +26,7 @@ type Config struct {
 	Access, Secret string
 	Buckets        map[string]string // by tier
 	Pushed         string            // the tier that clients push to
+	Ledger         *ecdsa.PublicKey  // of the ledger; nil: it is not looked at
 	SkipBytes      bool              // do not read what was not read before
 	Again          bool              // read everything, though it was read before
 }
@@ -42,11 +45,14 @@ type Report struct {
 // Checker checks one registry, again and again. It remembers what objects it has read: keys
 // are written once.
 type Checker struct {
-	config   Config
-	etcd     *clientv3.Client
-	s3       *minio.Client
-	verified map[string]bool   // bucket/key that was read and is what the catalog says
-	bodies   map[string][]byte // manifests by digest
+	config    Config
+	etcd      *clientv3.Client
+	s3        *minio.Client
+	verified  map[string]bool   // bucket/key that was read and is what the catalog says
+	bodies    map[string][]byte // manifests by digest
+	events    events
+	stop      context.CancelFunc
+	following sync.WaitGroup
 }
 
 // New connects.
@@ -63,11 +69,20 @@ func New(config Config) (*Checker, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Checker{config: config, etcd: client, s3: s3, verified: map[string]bool{}, bodies: map[string][]byte{}}, nil
+	ctx, stop := context.WithCancel(context.Background())
+	c := &Checker{config: config, etcd: client, s3: s3, verified: map[string]bool{}, bodies: map[string][]byte{}, stop: stop}
+	if config.Ledger != nil {
+		c.following.Go(func() { c.events.watch(ctx, client) })
+	}
+	return c, nil
 }
 
 // Close ends the connections.
-func (c *Checker) Close() error { return c.etcd.Close() }
+func (c *Checker) Close() error {
+	c.stop()
+	c.following.Wait()
+	return c.etcd.Close()
+}
 
 // Quiet waits until no promotion is open and nothing of one is pinned, staged or marked, for
 // as long as within. Check says what is left then.
@@ -114,6 +129,11 @@ func (s *state) violation(format string, args ...any) {
 func (c *Checker) Check(ctx context.Context, collected bool) (Report, error) {
 	s := &state{Checker: c, ctx: ctx, stores: map[string]string{}, buckets: map[string]string{},
 		objects: map[string]map[string]int64{}, parts: map[string][]string{}, report: &Report{}}
+	if c.config.Ledger != nil {
+		if err := c.sealed(ctx); err != nil {
+			return Report{}, err
+		}
+	}
 	if err := s.look(); err != nil {
 		return Report{}, err
 	}
@@ -127,6 +147,9 @@ func (c *Checker) Check(ctx context.Context, collected bool) (Report, error) {
 		}
 	}
 	s.rest()
+	if c.config.Ledger != nil {
+		s.ledger()
+	}
 	s.untracked(collected)
 	slices.Sort(s.report.Violations)
 	return *s.report, nil

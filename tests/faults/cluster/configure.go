@@ -15,9 +15,10 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
-// Keys are those that the policies name.
+// Keys are those that the policies and the checker name.
 type Keys struct {
-	CI crypto.Signer
+	CI     crypto.Signer
+	Ledger *ecdsa.PublicKey // checkpoints
 }
 
 // The predicate types that the policies ask for, from dev to stable and from stable to
@@ -53,8 +54,12 @@ func (c *Cluster) configure() error {
 	}
 	c.Keys.CI = ci
 	for _, name := range []string{"stable", "release", "ledger"} {
-		if _, err := c.key(name); err != nil {
+		key, err := c.key(name)
+		if err != nil {
 			return err
+		}
+		if name == "ledger" {
+			c.Keys.Ledger = &key.PublicKey
 		}
 	}
 	var users []string
@@ -102,7 +107,7 @@ auth:
 }
 
 // key makes a key pair, in the files name.key and name.pub.
-func (c *Cluster) key(name string) (crypto.Signer, error) {
+func (c *Cluster) key(name string) (*ecdsa.PrivateKey, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
