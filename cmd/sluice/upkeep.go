@@ -8,6 +8,7 @@ import (
 
 	"sluice.dev/sluice/server"
 	"sluice.dev/sluice/tiers"
+	"sluice.dev/sluice/tiers/ledger"
 	"sluice.dev/sluice/tiers/runs"
 )
 
@@ -103,6 +104,7 @@ func (i *instance) check(ctx context.Context, run runs.Run, progress func(any)) 
 	}
 	o := tiers.CheckOptions{ReadData: options.ReadData, Subset: subset, Repair: options.Repair, Actor: run.Actor}
 	runs.AddCheck(&o)
+	ledger.AddCheck(&o)
 	found, err := i.engine.Check(ctx, o, func(c tiers.Checked) { progress(checked{c}) })
 	return checked{found}, err
 }

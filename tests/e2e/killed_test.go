@@ -183,7 +183,7 @@ func (s *server) settle(id, repository string) (state string, seen bool) {
 func (s *server) noTraces(client *clientv3.Client) {
 	s.Helper()
 	var left []string
-	for range 100 {
+	for range 1200 { // a minute: the signs of life of the former owner have to expire first
 		left = nil
 		resp, err := client.Get(s.Context(), "sluice/v1/", clientv3.WithPrefix(), clientv3.WithKeysOnly())
 		if err != nil {

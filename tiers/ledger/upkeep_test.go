@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"sluice.dev/sluice/tiers"
+	"sluice.dev/sluice/tiers/ledger"
 )
 
 // A collection leaves the ledger alone, whatever its age, and what it takes away is sealed like
@@ -53,7 +54,9 @@ func TestUpkeep(t *testing.T) {
 // sound checks the registry and finds nothing.
 func (w *world) sound() {
 	w.Helper()
-	checked, err := w.main.Check(w.Context(), tiers.CheckOptions{ReadData: true}, nil)
+	o := tiers.CheckOptions{ReadData: true}
+	ledger.AddCheck(&o)
+	checked, err := w.main.Check(w.Context(), o, nil)
 	w.must(err)
 	for _, f := range checked.Findings {
 		w.Errorf("%s %s %s: %s", f.Kind, f.Key, f.Digest, f.Message)
@@ -88,4 +91,31 @@ func (w *world) told() map[string]bool {
 		}
 	}
 	return told
+}
+
+// A check tells of a head that cannot be read, and of a claim.
+func TestCheckRecords(t *testing.T) {
+	t.Parallel()
+	w := newWorldWithout(t)
+	w.main = w.replica()
+	w.fill(3)
+	w.seal(w.main)
+	w.sound()
+	for key, values := range map[string][]string{"ledger/head": {"{", `{"assigned":1,"sealed":{"size":3}}`}, "ledger/sealer": {"{"}} {
+		for _, value := range values {
+			records, err := w.config.Catalog.Get(t.Context(), key)
+			w.must(err)
+			_, err = w.config.Catalog.Commit(t.Context(), tiers.Change{Put: []tiers.Put{{Key: key, Value: []byte(value)}}})
+			w.must(err)
+			var o tiers.CheckOptions
+			ledger.AddCheck(&o)
+			checked, err := w.main.Check(t.Context(), o, nil)
+			w.must(err)
+			if len(checked.Findings) != 1 || checked.Findings[0].Kind != tiers.KindRecordInvalid || checked.Findings[0].Key != key {
+				t.Errorf("%s is %s: found %+v", key, value, checked.Findings)
+			}
+			_, err = w.config.Catalog.Commit(t.Context(), tiers.Change{Put: []tiers.Put{{Key: key, Value: records[0].Value}}})
+			w.must(err)
+		}
+	}
 }
