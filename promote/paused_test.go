@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -22,7 +23,25 @@ func TestPausedAtEachWrite(t *testing.T) {
 			t.Parallel()
 			g := newGate(t, nil)
 			n := 0
-			for g.pausedAt(n, behind) {
+			for g.pausedAt(n, behind, "") {
+				n++
+			}
+			if n < 20 || t.Failed() {
+				t.Errorf("%d writes were tried", n)
+			}
+		})
+	}
+}
+
+// An owner that goes on while the one that has taken over is in the middle of it takes
+// nothing away from that one, whose attempt may have the number that its own would have had.
+func TestPausedUntilTakenOver(t *testing.T) {
+	for _, during := range []string{"staged/", "committed/"} {
+		t.Run(strings.TrimSuffix(during, "/"), func(t *testing.T) {
+			t.Parallel()
+			g := newGate(t, nil)
+			n := 0
+			for g.pausedAt(n, false, during) {
 				n++
 			}
 			if n < 20 || t.Failed() {
@@ -33,8 +52,9 @@ func TestPausedAtEachWrite(t *testing.T) {
 }
 
 // pausedAt promotes an image of its own with a pause at the n-th write, and says whether
-// there was such a write.
-func (g *gate) pausedAt(n int, behind bool) bool {
+// there was such a write. The pause ends when another is done with the promotion, or, if
+// during is not empty, is about to write a record under it.
+func (g *gate) pausedAt(n int, behind bool, during string) bool {
 	g.Helper()
 	tag := fmt.Sprint("n", n)
 	image := g.image(tag, tag, nil)
@@ -56,6 +76,11 @@ func (g *gate) pausedAt(n int, behind bool) bool {
 		<-wake
 		return err
 	})
+	quiet := func() {
+		for before := int64(-1); before != count.Load(); time.Sleep(50 * time.Millisecond) { // it may be at it still
+			before = count.Load()
+		}
+	}
 	asked := make(chan error, 1)
 	go func() {
 		p, _, err := owner.engine.Promote(g.Context(), "manager", request(tag, "stable"))
@@ -63,9 +88,7 @@ func (g *gate) pausedAt(n int, behind bool) bool {
 			err = fmt.Errorf("it is %s: %s", p.State, p.Error)
 		}
 		owner.tidied()
-		for before := int64(-1); before != count.Load(); time.Sleep(50 * time.Millisecond) { // it may be at it still
-			before = count.Load()
-		}
+		quiet()
 		owner.engine.Close()
 		asked <- err
 	}()
@@ -74,7 +97,12 @@ func (g *gate) pausedAt(n int, behind bool) bool {
 		g.must(err)
 		return false
 	case w := <-paused:
-		g.takeOverFrom(w, tag, func() error { close(wake); return <-asked })
+		if during == "" {
+			g.takeOverFrom(w, tag, func() error { close(wake); return <-asked })
+		} else {
+			g.takeOverBeside(tag, during, func() { close(wake); time.Sleep(100 * time.Millisecond); quiet() })
+			<-asked // whatever it was told: it may be that somebody else is at it
+		}
 	}
 	g.complete("stable", tag, image.Digest)
 	if n := g.summaries("stable", image); n != 1 {
@@ -120,6 +148,22 @@ func (g *gate) takeOverFrom(w write, tag string, goOn func() error) {
 	}
 	for key := range before {
 		g.Errorf("the former owner, which was at %q %+v, has deleted %s", w.object, w.change, key)
+	}
+}
+
+// takeOverBeside brings what an owner began to its end while it stands still, and lets it go
+// on in the middle of that.
+func (g *gate) takeOverBeside(tag, during string, goOn func()) {
+	g.Helper()
+	g.silence()
+	other, h := g.process(false)
+	goOn = sync.OnceFunc(goOn)
+	h.before(during, goOn)
+	other.settle()
+	goOn() // where nothing was left to do
+	other.settle()
+	if p, found := other.only(tag); found && p.State != promote.Succeeded {
+		g.Errorf("taken over it is %s: %s", p.State, p.Error)
 	}
 }
 

@@ -75,7 +75,7 @@ func (e *Engine) launch(o *opened) {
 		e.release(o.ID)
 		return
 	}
-	turn := e.turns.ask(o.RequestedBy, o.Large)
+	turn := e.turns.ask(o.RequestedBy, o.Large && !o.State.Terminal()) // to tidy up takes no time
 	if !turn.has() {
 		o.prepared = nil // too old when its turn comes, and it takes memory
 	}
@@ -164,17 +164,17 @@ func (e *Engine) error(ctx context.Context, o *opened, failure error) error {
 	return e.end(ctx, o, Errored, tiers.Event{Type: tiers.EventErrored}, tiers.Change{Delete: []string{prefixOpen + o.ID}})
 }
 
-// yield ends the work on a promotion whose journal somebody else has written. The new
-// owner tidied up when it took over; what this replica has staged since, it takes away by
-// itself. If it was the commit after all that wrote the journal, there is nothing to take
-// away, and recover finishes it.
+// yield ends the work on a promotion whose journal somebody else has written. What this
+// replica has staged under a number of its own, it takes away by itself: the new owner works
+// under another, or will take it away when it begins. If it was the commit after all that
+// wrote the journal, there is nothing to take away, and recover finishes it.
 func (e *Engine) yield(ctx context.Context, o *opened) error {
 	now, err := e.open(ctx, o.ID)
 	if err != nil {
 		return err
 	}
-	if now.arrived() && now.Attempt == o.Attempt {
-		return nil
+	if now.Attempt == o.Attempt && (now.arrived() || now.Owner != e.owner) {
+		return nil // what stands under the number is seen, or for its owner to take away
 	}
 	return e.clear(ctx, o)
 }
@@ -188,6 +188,7 @@ func (e *Engine) attempt(ctx context.Context, o *opened) error {
 	o.State, o.Owner, o.Verdict, o.Moved, o.Left, o.Summary, o.Standing = Running, e.owner, nil, Moved{}, nil, "", nil
 	o.Attempt++
 	if err := e.write(ctx, o, tiers.Change{}); err != nil {
+		o.Attempt-- // the number may be another owner's by now, and what was staged under it, too
 		return err
 	}
 	m := &move{engine: e, o: o, request: Request{Repository: o.Repository, Reference: o.Reference, From: o.From, To: o.To, Tags: o.Tags, Reason: o.Reason, follows: o.Follows}}
