@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/opencontainers/go-digest"
@@ -74,6 +75,8 @@ type Engine struct {
 	work   sync.WaitGroup
 
 	checkWindow int // of a test; 0: the constant
+
+	taken atomic.Int64 // promotions that were taken up and wait for their turn
 
 	mu      sync.Mutex
 	running map[string]*running // by promotion that is claimed

@@ -82,7 +82,7 @@ func (e *Engine) startPrepared(ctx context.Context, actor string, request Reques
 	p = o.Promotion // the work changes o from here on
 	if created {
 		o.prepared = prepared
-		e.launch(o)
+		e.launch(o, func() {})
 	}
 	return p, created, nil
 }

@@ -11,8 +11,9 @@ import (
 	"sluice.dev/sluice/tiers"
 )
 
-// maxTaken is how many promotions may wait for their turn before a replica leaves what
-// others have left to the other replicas, or to its next look.
+// maxTaken is how many promotions that it has taken up may wait for their turn before a
+// replica leaves others to the other replicas, or to its next look. Those that it was asked
+// for do not count: a replica with much to do takes up what a dead one has left all the same.
 const maxTaken = 64
 
 // Run takes up what was cut off, and what waited and need wait no longer, at once and then
@@ -83,7 +84,7 @@ func (e *Engine) recover(ctx context.Context, alone bool) error {
 			if after = record.Key; others[string(record.Value)] {
 				continue
 			}
-			if waiting, _ := e.turns.waiting(""); waiting >= maxTaken {
+			if e.taken.Load() >= maxTaken {
 				return nil
 			}
 			e.recoverOne(ctx, strings.TrimPrefix(record.Key, prefixOpen), alone)
@@ -104,7 +105,8 @@ func (e *Engine) recoverOne(ctx context.Context, id string, alone bool) {
 	}
 	o, err := e.takeOver(ctx, id, alone)
 	if o != nil {
-		e.launch(o)
+		e.taken.Add(1)
+		e.launch(o, func() { e.taken.Add(-1) })
 		return
 	}
 	if err != nil {

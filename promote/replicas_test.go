@@ -2,6 +2,7 @@ package promote_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -249,4 +250,37 @@ func TestRecordKept(t *testing.T) {
 			t.Errorf("%s, %v, %v", key, records, err)
 		}
 	}
+}
+
+// What was to rise to a tier that has left the configuration ends.
+func TestTakeOverToUnknownTier(t *testing.T) {
+	g := newGate(t, nil)
+	image := g.image("1.0", "one", nil)
+	g.provenance(image)
+	owner, h := g.process(false)
+	gone := fmt.Errorf("%w: injected", oci.ErrUnavailable)
+	var dead atomic.Bool
+	h.set(func(_ context.Context, w write) error {
+		if dead.Load() || w.puts("pinned/") {
+			dead.Store(true)
+			return gone
+		}
+		return w.apply()
+	})
+	p, _, err := owner.engine.Start(t.Context(), "manager", request("1.0", "stable"))
+	g.must(err)
+	for !dead.Load() {
+		time.Sleep(10 * time.Millisecond)
+	}
+	owner.engine.Close()
+	g.silence()
+	without := *g
+	without.config.Tiers = g.config.Tiers[:1]
+	other, _ := without.process(false)
+	other.settle()
+	p, err = g.engine.Promotion(t.Context(), p.ID)
+	if err != nil || p.State != promote.Errored || !strings.Contains(p.Error, oci.ErrTierUnknown.Error()) {
+		t.Errorf("got %s: %s (%v)", p.State, p.Error, err)
+	}
+	g.nothingOpen()
 }

@@ -63,8 +63,8 @@ func (e *Engine) release(id string) {
 }
 
 // launch carries out a promotion that the caller has claimed, in the background, when it is
-// its turn, and releases it.
-func (e *Engine) launch(o *opened) {
+// its turn, and releases it. Once it waits no longer, begun is called.
+func (e *Engine) launch(o *opened, begun func()) {
 	e.mu.Lock()
 	closed := e.ctx.Err() != nil
 	if !closed {
@@ -72,6 +72,7 @@ func (e *Engine) launch(o *opened) {
 	}
 	e.mu.Unlock()
 	if closed {
+		begun()
 		e.release(o.ID)
 		return
 	}
@@ -85,7 +86,9 @@ func (e *Engine) launch(o *opened) {
 		defer e.turns.leave(turn)
 		select {
 		case <-turn.ready:
+			begun()
 		case <-e.ctx.Done():
+			begun()
 			return
 		}
 		if err := e.carryOut(e.ctx, o); err != nil {
@@ -285,11 +288,17 @@ func (e *Engine) clear(ctx context.Context, o *opened) error {
 		return nil
 	}
 	target, err := e.registry.Repository(o.To, o.Repository, o.RequestedBy)
-	if err != nil {
+	switch {
+	case errors.Is(err, oci.ErrTierUnknown): // it left the configuration
+		if staged, listErr := e.registry.HasStaged(ctx, o.arrival()); listErr != nil || staged {
+			return errors.Join(err, listErr)
+		}
+	case err != nil:
 		return err
-	}
-	if err := target.Arrival(o.arrival()).Rollback(ctx); err != nil {
-		return err
+	default:
+		if err := target.Arrival(o.arrival()).Rollback(ctx); err != nil {
+			return err
+		}
 	}
 	return e.registry.Unpin(ctx, o.arrival())
 }

@@ -82,7 +82,7 @@ func (l *look) at(ctx context.Context, record tiers.Record) error {
 	}
 	l.resumed++
 	l.engine.log.InfoContext(ctx, "waiting promotion is decided anew", "promotion", id)
-	l.engine.launch(o)
+	l.engine.launch(o, func() {})
 	return nil
 }
 

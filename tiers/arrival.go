@@ -101,6 +101,12 @@ func unmark(record Record, id string) ([]byte, error) {
 	return Encode(fields), nil
 }
 
+// HasStaged says whether anything is staged for the arrival of an id, or has its marks still.
+func (r *Registry) HasStaged(ctx context.Context, id string) (bool, error) {
+	page, err := r.catalog.List(ctx, Query{Prefix: stagedPrefix(id), Limit: 1, KeysOnly: true})
+	return len(page) > 0, err
+}
+
 // Rollback takes away what was staged and is not committed. What another arrival has
 // staged as well stays with that one. The error wraps oci.ErrConflict where it is
 // committed: then nothing is taken away.

@@ -199,7 +199,8 @@ func (c *Checking) checkShared(ctx context.Context, s *checkStore, d, other dige
 		return nil
 	}
 	for i, digests := range [][2]digest.Digest{{d, other}, {other, d}} {
-		got, err := c.hash(ctx, s, digests[0], a)
+		var got digest.Digest
+		err := c.patiently(ctx, func() (err error) { got, err = c.hash(ctx, s, digests[0], a); return err })
 		if err != nil {
 			return c.unreadable(ctx, Finding{Store: s.id, Key: a.Key, Digest: digests[0]}, err)
 		}

@@ -1,13 +1,16 @@
 package ledger
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"encoding/base64"
 	"errors"
+	"strings"
 	"testing"
 
 	"golang.org/x/mod/sumdb/note"
@@ -61,11 +64,25 @@ func TestSignature(t *testing.T) {
 		for i := range signed {
 			changed := append([]byte(nil), signed...)
 			changed[i] ^= 1
+			if bytes.Equal(signature(t, changed), signature(t, signed)) && i > len(signed)-5 {
+				continue // bits of the last base64 symbol that say nothing
+			}
 			if got, err := OpenCheckpoint(changed, private.Public()); err == nil {
 				t.Errorf("%s: opens with byte %d changed: %+v", name, i, got)
 			}
 		}
 	}
+}
+
+// signature decodes what ends a checkpoint; nil where it is not base64.
+func signature(t *testing.T, signed []byte) []byte {
+	t.Helper()
+	text := strings.TrimSpace(string(signed[bytes.LastIndexByte(signed[:len(signed)-1], ' ')+1:]))
+	b, err := base64.StdEncoding.DecodeString(text)
+	if err != nil {
+		return nil
+	}
+	return b
 }
 
 // Any client of a log takes the Ed25519 key and checks with it.
