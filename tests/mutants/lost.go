@@ -118,7 +118,7 @@ func journals() []mutant {
 		{"move.go", "what rises is there still", "\tchange.If = append(change.If, m.source.HasManifest(m.o.Digest))\n", "", "^TestInterleaved$"},
 		{"move.go", "what moved is told of in the event", "\tchange.Put = append(change.Put, keep)\n", "\t_ = keep\n", "^TestRecordKept$"},
 		{"run.go", "a late commit is fenced off before anything goes", "\tif err := e.write(ctx, o, tiers.Change{}); err != nil {\n\t\tif errors.Is(err, oci.ErrConflict) {", "\tif err := ctx.Err(); err != nil {\n\t\tif errors.Is(err, oci.ErrConflict) {", "^TestLateCommit$"},
-		{"run.go", "what was cut off is rolled back", "\tif err := target.Arrival(o.arrival()).Rollback(ctx); err != nil {\n\t\treturn err\n\t}\n", "\t_ = target\n", "^TestFaultAtEachWrite$|^TestTakeOver$"},
+		{"run.go", "what was cut off is rolled back", "\t\tif err := target.Arrival(o.arrival()).Rollback(ctx); err != nil {\n\t\t\treturn err\n\t\t}\n", "\t\t_ = target\n", "^TestFaultAtEachWrite$|^TestTakeOver$"},
 		{"run.go", "what was pinned is let go", "\treturn e.registry.Unpin(ctx, o.arrival())\n}\n\n// arrived", "\treturn nil\n}\n\n// arrived", "^TestInterleaved$|^TestTakeOver$"},
 		{"run.go", "an arrival is used once", "\to.Attempt++\n", "\to.Attempt = 1\n", "^TestFormerOwner$|^TestPausedAtEachWrite$|^TestInterleaved$"},
 		{"run.go", "what is committed is finished", "\t\tif err := target.Arrival(o.arrival()).Finish(ctx); err != nil {\n\t\t\treturn err\n\t\t}\n", "\t\t_ = target\n", "^TestTakeOver$|^TestFormerOwner$"},
