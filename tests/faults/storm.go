@@ -50,7 +50,6 @@ type run1 struct {
 	checker *check.Checker
 	weather *weather
 	figures *figures
-	told    int // violations that the log has
 }
 
 // storm runs rounds for as long as it is told.
@@ -78,7 +77,7 @@ func storm(ctx context.Context, o stores.Owner, opts options) (*figures, error) 
 }
 
 func (r *run1) start(ctx context.Context, o stores.Owner) (err error) {
-	if r.journal, err = workload.NewJournal(filepath.Join(o.TempDir(), "journal.jsonl")); err != nil {
+	if r.journal, err = workload.NewJournal(filepath.Join(o.TempDir(), "journal.jsonl"), r.log); err != nil {
 		return err
 	}
 	if r.binary == "" {
@@ -162,19 +161,7 @@ func (r *run1) round(ctx context.Context, number int) error {
 	fmt.Fprintf(r.log, "round %d: %d operations, ready %v and terminal %v after healing, %d histories, %d records, %d objects (%d untracked), %d violations so far\n",
 		number, r.operations()-before, ready.Round(time.Millisecond), waited.Slowest.Round(time.Millisecond), settled.Registers,
 		report.Records, report.Objects, len(report.Untracked), len(r.journal.Violations()))
-	r.tellViolations()
 	return ctx.Err()
-}
-
-// tellViolations writes down the violations that it has not told of yet: the round they were
-// found in says where to look, and what is printed at the very end may be cut off by whoever
-// keeps the output.
-func (r *run1) tellViolations() {
-	all := r.journal.Violations()
-	for _, v := range all[r.told:] {
-		fmt.Fprintf(r.log, "    violation: %s\n", v)
-	}
-	r.told = len(all)
 }
 
 // rest lets everything become old that waits for that, collects what is garbage then, and
@@ -198,7 +185,6 @@ func (r *run1) rest(ctx context.Context) error {
 	}
 	r.figures.UntrackedAtRest = max(r.figures.UntrackedAtRest, int64(len(report.Untracked)))
 	fmt.Fprintf(r.log, "at rest: %d records, %d objects (%d untracked)\n", report.Records, report.Objects, len(report.Untracked))
-	r.tellViolations()
 	return ctx.Err()
 }
 

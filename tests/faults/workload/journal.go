@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"math"
 	"os"
@@ -23,6 +24,7 @@ type Journal struct {
 	began time.Time
 
 	mu         sync.Mutex
+	log        io.Writer
 	file       *os.File
 	out        *bufio.Writer
 	registers  map[string]*register
@@ -46,13 +48,14 @@ type fact struct {
 	puts, deletes []*history.Op
 }
 
-// NewJournal makes a journal that is written to path as well, line by line.
-func NewJournal(path string) (*Journal, error) {
+// NewJournal makes a journal that is written to path as well, line by line. Each violation goes
+// to log at once: a storm that breaks off has told what it found, between the rounds that found it.
+func NewJournal(path string, log io.Writer) (*Journal, error) {
 	f, err := os.Create(path)
 	if err != nil {
 		return nil, fmt.Errorf("journal: %w", err)
 	}
-	return &Journal{began: time.Now(), file: f, out: bufio.NewWriter(f), registers: map[string]*register{}, facts: map[string]*fact{},
+	return &Journal{began: time.Now(), log: log, file: f, out: bufio.NewWriter(f), registers: map[string]*register{}, facts: map[string]*fact{},
 		images: map[string][]*Image{}, promotions: map[string]*promotion{}, counts: map[string]map[string]int64{}, odd: map[string]int64{}, risen: map[string]int64{}}, nil
 }
 
@@ -88,6 +91,7 @@ func (j *Journal) Violation(format string, args ...any) {
 		return
 	}
 	j.violations = append(j.violations, text)
+	fmt.Fprintf(j.log, "    violation: %s\n", text)
 	j.line(map[string]any{"at": j.now(), "violation": text})
 }
 
