@@ -183,7 +183,16 @@ func (g *garden) objectOf(store, blob string) string {
 	return key
 }
 
-// TestPlanted plants violations of every kind and sees each of them found.
+// open leaves a promotion open that is not there. Its owner seems to live: every second each
+// replica takes up what nobody works on, and would tidy this up before it is looked for.
+func (g *garden) open() (undo func()) {
+	g.Helper()
+	gone := g.put("replica/planted", "")
+	end := g.put("promotion-open/x", "planted")
+	return func() { end(); gone() }
+}
+
+// TestPlantedExternal plants violations of every kind and sees each of them found.
 func TestPlantedExternal(t *testing.T) {
 	g := newGarden(t)
 	g.work()
@@ -226,7 +235,7 @@ func TestPlantedExternal(t *testing.T) {
 		"a manifest without a verdict":      {"I4: stable/", func() func() { return g.put("tier/stable/manifest/planted@"+manifest, "{}") }},
 		"a mark is left":                    {"bears the mark", func() func() { return g.put("tier/dev/manifest/"+repository+"@"+manifest, `{"pending":["x"]}`) }},
 		"a pin is left":                     {"pins are left", func() func() { return g.put("pinned/x/y", "{}") }},
-		"a promotion is open":               {"open promotions are left", func() func() { return g.put("promotion-open/x", "") }},
+		"a promotion is open":               {"open promotions are left", g.open},
 		"a promotion is pending":            {"I6: promotion x is Pending", func() func() { return g.put("promotion/x", `{"state":"Pending"}`) }},
 		"a promotion without verdict":       {"I4: promotion x", func() func() { return g.put("promotion/x", `{"state":"Succeeded","to":"stable"}`) }},
 		"an entry of the ledger is another": {"is of another log", func() func() { return g.flip(g.newestTile("entries")) }},
