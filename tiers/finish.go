@@ -21,8 +21,36 @@ const singlePut = 5 << 30
 // Finish adds what r holds, length bytes or all there is where length is negative, and
 // ends the upload as the blob want. From nil on the blob is durable and the repository
 // may read it. Content that is not want wraps oci.ErrDigestInvalid and leaves nothing.
-// Asked again after success, with the same digest, it says so again.
+// Asked again after success, with the same digest, it says so again, also where the first
+// request is not answered yet.
 func (u *Upload) Finish(ctx context.Context, r io.Reader, start, length int64, want digest.Digest) error {
+	err := u.finish(ctx, r, start, length, want)
+	if errors.Is(err, errSession) || errors.Is(err, oci.ErrRangeInvalid) {
+		return u.overtaken(ctx, want, err)
+	}
+	return err
+}
+
+// overtaken answers a request that ends a session which another one has changed meanwhile:
+// often the same request, whose answer the client did not wait for. If that one has made
+// the blob, both have.
+func (u *Upload) overtaken(ctx context.Context, want digest.Digest, failure error) error {
+	now, err := u.repo.Upload(ctx, u.ID)
+	if err != nil {
+		return err
+	}
+	*u = *now
+	if u.state.Done != "" {
+		return u.finished(ctx, want)
+	}
+	if errors.Is(failure, errSession) {
+		return fmt.Errorf("%w: another request wrote to upload %s meanwhile: ask for its status", oci.ErrRangeInvalid, u.ID)
+	}
+	return failure
+}
+
+// finish is Finish of a request that nobody overtakes.
+func (u *Upload) finish(ctx context.Context, r io.Reader, start, length int64, want digest.Digest) error {
 	if err := u.admit(ctx, length, want); err != nil {
 		return u.refused(ctx, err)
 	}

@@ -2,6 +2,7 @@ package tiers_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -203,6 +204,58 @@ func TestUploadCancelRacesChunk(t *testing.T) {
 		feed.Close()
 		if left := w.left(""); len(left) != 0 {
 			t.Errorf("records are left: %v", left)
+		}
+	}
+}
+
+// A request that is repeated before the first is answered, and is about to end the session
+// when the first does, is answered like it: the client would take the upload for lost.
+func TestUploadRepeatedWhileItEnds(t *testing.T) {
+	plans := map[string][]chunk{"nothing yet": nil, "a tail": {{size: 10}}, "parts": {{size: 5 * mib}, {size: 5 * mib}}}
+	for name, plan := range plans {
+		for _, moment := range []string{"the session is claimed", "the blob is recorded"} {
+			if plan == nil && moment == "the session is claimed" {
+				continue // one that is sent whole claims nothing
+			}
+			for _, assumed := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s, when %s, assumed %v", name, moment, assumed), func(t *testing.T) {
+					w := newWorld(t, nil)
+					sent, rest := dataFor(plan), bytesOf(3, 7)
+					want := digest.FromBytes(append(slices.Clone(sent), rest...))
+					begun := w.begun(sent, plan)
+					find := w.dev.Upload
+					if assumed {
+						find = w.dev.WholeUpload
+					}
+					end := func(find func(context.Context, string) (*tiers.Upload, error), rest []byte) error {
+						u, err := find(t.Context(), begun.ID)
+						if err == nil {
+							err = u.Finish(t.Context(), stream(rest), -1, int64(len(rest)), want)
+						}
+						return err
+					}
+					again := rest
+					if plan != nil && moment == "the blob is recorded" {
+						again = nil // they are there, and a client that asks is told so
+					}
+					var first error
+					w.catalog.onCommit(func(change tiers.Change) {
+						records := slices.ContainsFunc(change.Put, func(p tiers.Put) bool { return p.Key == blobKey(w.dev.Tier, want) })
+						if records == (moment == "the blob is recorded") {
+							w.catalog.onCommit(nil)
+							first = end(w.dev.Upload, again)
+						}
+					})
+					if err := end(find, rest); err != nil || first != nil {
+						t.Errorf("the second answer is %v, the first %v", err, first)
+					}
+					w.catalog.onCommit(nil)
+					if data := w.read(w.dev, want); !bytes.Equal(data, append(slices.Clone(sent), rest...)) {
+						t.Error("other bytes came back")
+					}
+					w.audit(true)
+				})
+			}
 		}
 	}
 }
