@@ -32,9 +32,29 @@ type events struct {
 	upTo int64 // the revision up to which all was seen
 }
 
-// watch follows until ctx ends.
+// watchPause is how long it takes to ask again where a member has ended a watch.
+const watchPause = 100 * time.Millisecond
+
+// watch follows until ctx ends. A member that has no leader ends a watch, or one that dies:
+// then it goes on behind what it has seen.
 func (e *events) watch(ctx context.Context, client *clientv3.Client) {
-	for resp := range client.Watch(clientv3.WithRequireLeader(ctx), root+"event/", clientv3.WithPrefix(), clientv3.WithRev(1), clientv3.WithFilterDelete(), clientv3.WithProgressNotify()) {
+	for ctx.Err() == nil {
+		e.follow(ctx, client)
+		select {
+		case <-time.After(watchPause):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// follow watches until the watch ends.
+func (e *events) follow(ctx context.Context, client *clientv3.Client) {
+	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
+	defer cancel()
+	e.mu.Lock()
+	from := e.upTo + 1
+	e.mu.Unlock()
+	for resp := range client.Watch(ctx, root+"event/", clientv3.WithPrefix(), clientv3.WithRev(from), clientv3.WithFilterDelete(), clientv3.WithProgressNotify()) {
 		e.take(resp)
 	}
 }
@@ -42,8 +62,10 @@ func (e *events) watch(ctx context.Context, client *clientv3.Client) {
 func (e *events) take(resp clientv3.WatchResponse) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if err := resp.Err(); err != nil {
-		e.err = err
+	if resp.CompactRevision > e.upTo+1 { // what is compacted can be followed no more
+		e.err = resp.Err()
+	}
+	if resp.Err() != nil {
 		return
 	}
 	for _, ev := range resp.Events {
@@ -52,8 +74,11 @@ func (e *events) take(resp clientv3.WatchResponse) {
 			e.err = errors.New("event " + id + " was written again")
 		}
 		e.seen = append(e.seen, recorded{id, ev.Kv.CreateRevision, sha256.Sum256(ev.Kv.Value)})
+		e.upTo = ev.Kv.ModRevision
 	}
-	e.upTo = max(e.upTo, resp.Header.Revision)
+	if resp.IsProgressNotify() { // the revision beside events may be ahead of what was sent
+		e.upTo = max(e.upTo, resp.Header.Revision)
+	}
 }
 
 // all lists them in the order in which the catalog took them.
