@@ -194,6 +194,9 @@ func (a *Arrival) settleBatch(ctx context.Context, key string, guard Condition, 
 			// another arrival may be staging it.
 			change.If = append(change.If, Absent(manifest))
 		case !slices.Contains(change.Delete, manifest):
+			if err := a.leave(&change, entry, records[manifest]); err != nil {
+				return err
+			}
 			continue
 		}
 		for _, d := range entry.Refs {
@@ -203,6 +206,24 @@ func (a *Arrival) settleBatch(ctx context.Context, key string, guard Condition, 
 	}
 	_, err = a.repo.registry.catalog.Commit(ctx, change)
 	return err
+}
+
+// leave leaves what was staged of a wide manifest to another arrival that is staging it, too:
+// that one may never come to these references, and so would not take them away.
+func (a *Arrival) leave(change *Change, entry stagedRecord, manifest Record) error {
+	v, err := Decode[ManifestRecord](manifest)
+	if err != nil || !entry.Wide {
+		return err
+	}
+	for _, other := range v.Pending {
+		if other != a.ID {
+			change.If = append(change.If, Unchanged(manifest))
+			change.Put = append(change.Put, Put{Key: stagedPrefix(other) + a.repo.registry.NewID(),
+				Value: Encode(stagedRecord{Manifest: entry.Manifest, Refs: entry.Refs, Wide: true})})
+			break
+		}
+	}
+	return nil
 }
 
 // stagedBy reads the records that a batch may have written: of manifests, of blobs, and of

@@ -3,6 +3,7 @@ package tiers_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -333,6 +334,62 @@ func TestArrivalWide(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.audit(true)
+}
+
+// However many blobs a manifest needs, it arrives and goes. The registry looks at their records
+// alone, and no other part of this is of interest here: no bytes stand behind them.
+func TestArrivalVeryWide(t *testing.T) {
+	w := newWorld(t, nil)
+	const n = 2200
+	layers := layersOf(n)
+	for chunk := range slices.Chunk(layers, 100) {
+		var change tiers.Change
+		for _, l := range chunk {
+			change.Put = append(change.Put, tiers.Put{Key: blobKey(w.stable.Tier, l.Digest), Value: fmt.Appendf(nil, `{"key":"blobs/x","size":%d}`, l.Size)})
+		}
+		if _, err := w.catalog.Commit(t.Context(), change); err != nil {
+			t.Fatal(err)
+		}
+	}
+	body := image(layers[0], nil, "", layers...)
+	root := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: digest.FromBytes(body), Size: int64(len(body))}
+	if _, err := w.Store(t.Context(), w.stable.Tier, root.Digest, body); err != nil {
+		t.Fatal(err)
+	}
+	a := artifact{root: root, nodes: []tiers.Arriving{{Descriptor: root, Manifest: w.parse(body)}}, all: []digest.Digest{root.Digest}}
+	references := func() (found int) {
+		for _, record := range w.catalog.all(t, "store/") {
+			if strings.HasSuffix(record.Key, "@"+root.Digest.String()) {
+				found++
+			}
+		}
+		return found
+	}
+	for _, end := range []string{"rollback", "finish"} {
+		if err := w.stage(end, a); err != nil {
+			t.Fatal(err)
+		}
+		w.wantShown(a, 0, "staged")
+		if got := references(); got != n {
+			t.Errorf("%d blobs are kept, want %d", got, n)
+		}
+		if end == "rollback" {
+			if err := w.stable.Arrival(end).Rollback(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if left := w.catalog.all(t, "tier/stable/"); len(left) != 0 || references() != 0 {
+				t.Errorf("%d records are left", len(left)+references())
+			}
+			continue
+		}
+		if err := w.commit(end, a, "v1"); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.stable.Arrival(end).Finish(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		w.wantShown(a, 1, "finished")
+	}
 }
 
 // Manifests of one arrival that share a blob are staged side by side, whatever their number:

@@ -217,6 +217,49 @@ func TestArrivalsInterleaved(t *testing.T) {
 				})
 		})
 	}
+	t.Run("stage, taken away between two batches", func(t *testing.T) { // by who takes it for dead; no fence stops it here
+		w := newWorld(t, nil)
+		prepare(w)
+		commits := 0
+		w.catalog.onCommit(func(tiers.Change) { commits++ })
+		w.catalog.onGet(func([]string) {
+			if commits == 1 {
+				w.catalog.onGet(nil)
+				if err := then(w, "p", "rollback"); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+		if err := errors.Join(staged(w, "p"), then(w, "p", "finish")); err != nil {
+			t.Fatal(err)
+		}
+		w.wantShown(a, 1, "finished")
+		w.audit(true)
+	})
+	for _, first := range []string{"p", "q"} {
+		t.Run("both go, q cut off behind its first batch, "+first+" first", func(t *testing.T) {
+			other := map[string]string{"p": "q", "q": "p"}[first]
+			eachInterleaving(t, func(w *world) {
+				prepare(w)
+				if err := staged(w, "p"); err != nil {
+					w.t.Fatal(err)
+				}
+				w.faults.arm(1, false)
+				if err := staged(w, "q"); err == nil {
+					w.t.Fatal("q was not cut off")
+				}
+				w.faults.disarm()
+			}, func(w *world) error { return then(w, first, "rollback") }, func(w *world) error { return then(w, other, "rollback") },
+				func(w *world) {
+					w.audit(true)
+					for _, record := range w.catalog.all(w.t, "") {
+						if strings.HasPrefix(record.Key, "staged/") || strings.HasSuffix(record.Key, "@"+a.root.Digest.String()) {
+							w.t.Errorf("%s is left", record.Key)
+						}
+					}
+				})
+		})
+	}
 	// Only the blobs are shared; and one that was cut off before its manifest.
 	other := func(w *world, id string) error {
 		body := image(layers[0], nil, "application/x.other", layers...)

@@ -22,12 +22,15 @@ type stagedRecord struct {
 	Manifest digest.Digest   `json:"manifest"`
 	Links    []digest.Digest `json:"links,omitempty"`
 	Refs     []digest.Digest `json:"refs,omitempty"`
+	Wide     bool            `json:"wide,omitempty"` // others have more of the manifest
 	More     []stagedRecord  `json:"more,omitempty"`
 }
 
 // all lists the record by its manifests.
 func (s stagedRecord) all() []stagedRecord {
-	return append([]stagedRecord{{Manifest: s.Manifest, Links: s.Links, Refs: s.Refs}}, s.More...)
+	first := s
+	first.More = nil
+	return append([]stagedRecord{first}, s.More...)
 }
 
 // tellsOf says whether the batch wrote anything of a manifest.
@@ -92,13 +95,15 @@ func batchOf(manifests []Arriving) int {
 type portion struct {
 	Arriving
 	blobs, children []ocispec.Descriptor
-	complete        bool // with the records of the manifest itself
+	// first says that it makes the records of the manifest itself, wide that others follow
+	// or went before.
+	first, wide bool
 }
 
 func (a *Arrival) stageBatch(ctx context.Context, manifests []Arriving) error {
 	portions := make([]portion, len(manifests))
 	for i, m := range manifests {
-		portions[i] = portion{m, m.Manifest.Blobs(), m.children(), true}
+		portions[i] = portion{Arriving: m, blobs: m.Manifest.Blobs(), children: m.children(), first: true}
 	}
 	s, err := a.staging(ctx, portions...)
 	if err != nil {
@@ -108,26 +113,21 @@ func (a *Arrival) stageBatch(ctx context.Context, manifests []Arriving) error {
 }
 
 // stageWide stages a manifest that refers to too much for one transaction, in several. The
-// last makes its record, if the others are there.
+// first makes its record with the mark of the arrival. Whoever takes references away takes
+// the record or the mark first, so that the others notice, and all begins anew.
 func (a *Arrival) stageWide(ctx context.Context, m Arriving) error {
 	var portions []portion
 	for blobs := range slices.Chunk(m.Manifest.Blobs(), blobsPerStage) {
-		portions = append(portions, portion{Arriving: m, blobs: blobs})
+		portions = append(portions, portion{Arriving: m, blobs: blobs, wide: true})
 	}
 	for children := range slices.Chunk(m.children(), blobsPerStage) {
-		portions = append(portions, portion{Arriving: m, children: children})
+		portions = append(portions, portion{Arriving: m, children: children, wide: true})
 	}
-	portions[len(portions)-1].complete = true
-	var whole []Condition
+	portions[0].first = true
 	for _, p := range portions {
 		s, err := a.staging(ctx, p)
 		if err != nil {
 			return err
-		}
-		if p.complete {
-			s.change.If = append(s.change.If, whole...)
-		} else if len(s.change.Put) > 0 {
-			whole = append(whole, Present(s.change.Put[0].Key))
 		}
 		if err := s.commit(ctx); err != nil {
 			return err
@@ -183,8 +183,8 @@ func (r *Registry) read(ctx context.Context, keys []string) (map[string]Record, 
 	return records, err
 }
 
-// add adds the references of a manifest to blobs and children, and its own records where it
-// is complete with them.
+// add adds the references of a manifest to blobs and children, and its own records with the
+// first of them.
 func (s *staging) add(p portion) error {
 	t, name, d := s.arrival.repo.Tier, s.arrival.repo.Name, p.Descriptor.Digest
 	key := manifestKey(t.Name, name, d)
@@ -192,7 +192,10 @@ func (s *staging) add(p portion) error {
 	if err != nil || s.shows(key, pending) || s.known[key] {
 		return err
 	}
-	entry := stagedRecord{Manifest: d}
+	if !p.first && !slices.Contains(pending, s.arrival.ID) {
+		return &ConflictError{Keys: []string{key}} // it went meanwhile, and what was staged of it
+	}
+	entry := stagedRecord{Manifest: d, Wide: p.wide}
 	for _, desc := range slices.Concat(p.children, p.blobs) {
 		ref := refKey(t.store, desc.Digest, t.Name, name, d)
 		if s.known[ref] {
@@ -210,7 +213,8 @@ func (s *staging) add(p portion) error {
 		}
 	}
 	s.entries = append(s.entries, entry)
-	if !p.complete {
+	if !p.first {
+		s.require(Unchanged(s.records[key]))
 		return nil
 	}
 	return s.manifest(p.Arriving, pending)
