@@ -237,7 +237,7 @@ func (u *upload) send(ctx context.Context, pieces []int64) bool {
 // patch sends a piece; false: the client has to ask how far the session has come.
 func (u *upload) patch(ctx context.Context, piece []byte, streamed bool) bool {
 	q := request{method: http.MethodPatch, path: u.path, body: piece, stream: streamed, header: map[string]string{"Content-Type": "application/octet-stream"}}
-	if !streamed {
+	if !streamed || u.unsure { // what has no range may come on top of a request that had no certain end
 		q.header["Content-Range"] = fmt.Sprintf("%d-%d", u.offset, u.offset+int64(len(piece))-1)
 	}
 	r := u.client.do(ctx, q)
