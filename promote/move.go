@@ -162,10 +162,23 @@ func (m *move) tally(b tiers.Brought, manifest bool) {
 	}
 }
 
-// commit makes everything visible in one transaction that compares all that the decision
-// rested on, and ends in state: Failed where only evidence rises. A conflict says what
-// changed, and with it what follows.
-func (m *move) commit(ctx context.Context, state State) error {
+// commit makes everything visible and ends in state: Failed where only evidence rises.
+func (m *move) commit(ctx context.Context, state State) (err error) {
+	for range maxLooks {
+		if err = m.tryCommit(ctx, state); err == nil {
+			return nil
+		}
+		again, failure := m.onlyOthers(ctx, err)
+		if !again {
+			return errors.Join(err, failure)
+		}
+	}
+	return err
+}
+
+// tryCommit is one transaction that compares all that the decision rested on. A conflict
+// says what changed, and with it what follows.
+func (m *move) tryCommit(ctx context.Context, state State) error {
 	change, err := m.change(ctx)
 	if err != nil {
 		return err
@@ -260,10 +273,7 @@ func (m *move) latePlan(ctx context.Context, now time.Time) (*plan, error) {
 // change is the transaction of the commit, but for the journal and the event.
 func (m *move) change(ctx context.Context) (tiers.Change, error) {
 	var change tiers.Change
-	for _, record := range slices.Concat(m.policy.records, m.plan.relied) {
-		change.If = append(change.If, tiers.Unchanged(record))
-	}
-	change.If = append(change.If, m.source.HasManifest(m.o.Digest))
+	change.If = slices.Concat(unchanged(m.policy.records), m.plan.relied(), []tiers.Condition{m.source.HasManifest(m.o.Digest)})
 	if m.o.Follows {
 		change.If = append(change.If, m.target.HasManifest(m.o.Digest))
 	}
@@ -284,6 +294,7 @@ func (m *move) change(ctx context.Context) (tiers.Change, error) {
 
 // tags sets the tags that were asked for, and cosign's tags of what rises.
 func (m *move) tags(ctx context.Context, change *tiers.Change) error {
+	m.record.Tags = []RecordTag{}
 	for _, tag := range m.request.Tags {
 		desc := m.plan.basis.Root
 		previous, err := m.setTag(ctx, change, tag, desc)

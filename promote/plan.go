@@ -23,7 +23,6 @@ const (
 	maxReferences    = 1_000_000 // to blobs and manifests, of all manifests of a closure together
 	maxEvidence      = 512 << 20 // bytes of attestations of all subjects together; what is over counts as not read
 	maxReferrerDepth = 8         // referrers of referrers
-	maxRelied        = 40        // records that are compared one by one when a promotion commits
 	maxCosignTags    = 20        // that rise with one promotion; its transaction has no room for more
 	maxListing       = 1 << 20   // bytes of a referrer's type and annotations, which the catalog keeps
 	maxLeft          = 100       // referrers that stay behind and are listed one by one
@@ -73,9 +72,10 @@ type plan struct {
 	at        time.Time                      // before anything was verified
 	signed    map[digest.Digest]bool         // referrers that hold attestations of authorities and nothing else
 	standing  map[policy.Dependency][]string // of what builds used, where the policy asks
-	// relied are the records that change when evidence goes: the generations of its
-	// subjects and cosign's tags.
-	relied []tiers.Record
+	// What changes when evidence goes: the generations of its subjects, and cosign's tags.
+	generations, cosign []tiers.Record
+	// tagsSeen is the generation of the repository when a commit saw them last.
+	tagsSeen tiers.Record
 	// references to blobs and manifests that all manifests have, and bytes that they and
 	// their blobs have.
 	references int
@@ -132,7 +132,7 @@ type planner struct {
 	// signed those of an authority alone.
 	verified, signed signedLayers
 	rises            map[digest.Digest]bool // referrers that do
-	relied           map[string]bool        // keys of the records in plan.relied
+	relied           map[string]bool        // keys of the records that the plan relies on
 	// json says of layers whether they are, and no archive, as far as it was asked;
 	// jsonBytes is how much that nobody verified was read for it.
 	json      map[digest.Digest]bool
@@ -194,9 +194,6 @@ func (p *planner) root(ctx context.Context, desc ocispec.Descriptor) error {
 	}
 	if err := p.allReferrers(ctx, descs, 1); err != nil {
 		return err
-	}
-	if len(p.plan.relied) > maxRelied {
-		p.plan.relied = []tiers.Record{p.plan.basis.Generation} // changes with any of them
 	}
 	if p.unlisted > 0 {
 		p.plan.left[maxLeft-1].Reason += fmt.Sprintf("; %d more stay behind and are not listed", p.unlisted)
@@ -281,7 +278,7 @@ func (p *planner) findEvidence(ctx context.Context, subject digest.Digest) error
 	if err := p.source.look(ctx, []digest.Digest{subject}); err != nil {
 		return err
 	}
-	p.rely(p.source.subjects[subject].generation)
+	p.rely(&p.plan.generations, p.source.subjects[subject].generation)
 	if _, err := p.cosign(ctx, subject); err != nil {
 		return err
 	}
@@ -306,10 +303,10 @@ func (p *planner) findEvidence(ctx context.Context, subject digest.Digest) error
 }
 
 // rely has the commit compare a record, as it was when it was first read.
-func (p *planner) rely(record tiers.Record) {
+func (p *planner) rely(among *[]tiers.Record, record tiers.Record) {
 	if !p.relied[record.Key] {
 		p.relied[record.Key] = true
-		p.plan.relied = append(p.plan.relied, record)
+		*among = append(*among, record)
 	}
 }
 
@@ -335,7 +332,7 @@ func (p *planner) cosign(ctx context.Context, subject digest.Digest) ([]cosignTa
 		if err != nil {
 			return nil, err
 		}
-		p.rely(basis.Tag)
+		p.rely(&p.plan.cosign, basis.Tag)
 		found = append(found, cosignTag{tag: name, desc: basis.Root})
 	}
 	return found, nil

@@ -66,7 +66,8 @@ type Condition struct {
 	// Revision that the record must have; 0: there must be no record; negative: there
 	// must be one, of whatever revision.
 	Revision int64
-	// Prefix asks that no record at all begins with Key; Revision is not looked at.
+	// Prefix asks that no record at all begins with Key or, where Revision is positive, none
+	// that was written after it.
 	Prefix bool
 }
 
@@ -90,6 +91,12 @@ func Unchanged(r Record) Condition { return Condition{Key: r.Key, Revision: r.Re
 
 // None asks that no key begins with prefix.
 func None(prefix string) Condition { return Condition{Key: prefix, Prefix: true} }
+
+// NoneSince asks that no record whose key begins with prefix was written after a revision.
+// Of those that were deleted it knows nothing.
+func NoneSince(prefix string, revision int64) Condition {
+	return Condition{Key: prefix, Prefix: true, Revision: revision}
+}
 
 // ConflictError says which conditions did not hold. It is an oci.ErrConflict.
 type ConflictError struct{ Keys []string }

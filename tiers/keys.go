@@ -110,8 +110,10 @@ func referrerPrefix(tier, repo string, subject digest.Digest) string {
 	return "tier/" + tier + "/referrer/" + repo + "@" + subject.String() + "/"
 }
 
+func subjectPrefix(tier, repo string) string { return "tier/" + tier + "/subject/" + repo + "@" }
+
 func subjectKey(tier, repo string, subject digest.Digest) string {
-	return "tier/" + tier + "/subject/" + repo + "@" + subject.String()
+	return subjectPrefix(tier, repo) + subject.String()
 }
 
 func orphanedPrefix(tier, repo string) string { return "tier/" + tier + "/orphaned/" + repo + "@" }

@@ -169,6 +169,12 @@ func (r *Repository) SubjectGeneration(ctx context.Context, subject digest.Diges
 	return r.get(ctx, subjectKey(r.Tier.Name, r.Name, subject))
 }
 
+// SubjectsSince asks that no referrer of any subject of the repository has gone since a
+// generation of the repository: what many subjects of one decision compare.
+func (r *Repository) SubjectsSince(generation Record) Condition {
+	return NoneSince(subjectPrefix(r.Tier.Name, r.Name), generation.Revision)
+}
+
 // SubjectGenerations is SubjectGeneration of many, in few reads.
 func (r *Repository) SubjectGenerations(ctx context.Context, subjects ...digest.Digest) ([]Record, error) {
 	keys := make([]string, len(subjects))

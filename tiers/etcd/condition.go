@@ -18,6 +18,9 @@ func (c *Catalog) condition(cond tiers.Condition) (clientv3.Cmp, clientv3.Op) {
 	key := c.prefix + cond.Key
 	read := clientv3.OpGet(key, clientv3.WithKeysOnly())
 	switch {
+	case cond.Prefix && cond.Revision > 0:
+		return clientv3.Compare(clientv3.ModRevision(key), "<", cond.Revision+1).WithPrefix(),
+			clientv3.OpGet(key, clientv3.WithPrefix(), clientv3.WithKeysOnly(), clientv3.WithMinModRev(cond.Revision+1), clientv3.WithLimit(1))
 	case cond.Prefix:
 		// A comparison over a range holds when it holds for every key in it, so "was
 		// never created" over all that exist means that none does.
@@ -33,6 +36,8 @@ func (c *Catalog) condition(cond tiers.Condition) (clientv3.Cmp, clientv3.Op) {
 // holds says whether the condition held at the revision of the failed transaction.
 func holds(cond tiers.Condition, count int64, kvs []*mvccpb.KeyValue) bool {
 	switch {
+	case cond.Prefix && cond.Revision > 0:
+		return len(kvs) == 0
 	case cond.Prefix:
 		return count == 0
 	case cond.Revision < 0:

@@ -201,6 +201,7 @@ func testListLimits(t *testing.T, c tiers.Catalog) {
 func testConditions(t *testing.T, c tiers.Catalog) {
 	old := tiers.Record{Key: "there", Revision: fill(t, c, "there", "p/1")}
 	now := tiers.Record{Key: "there", Revision: fill(t, c, "there")}
+	latest := fill(t, c, "p/2")
 	gone := tiers.Record{Key: "gone"}
 	for name, c2 := range map[string]struct {
 		cond  tiers.Condition
@@ -219,6 +220,10 @@ func testConditions(t *testing.T, c tiers.Catalog) {
 		"some":               {tiers.None("p/"), false},
 		"the key itself":     {tiers.None("there"), false},
 		"none below the key": {tiers.None("there/"), true},
+		"none since":         {tiers.NoneSince("p/", latest), true},
+		"one since":          {tiers.NoneSince("p/", latest-1), false},
+		"all since":          {tiers.NoneSince("p/", 1), false},
+		"nothing there":      {tiers.NoneSince("q/", 1), true},
 	} {
 		_, err := c.Commit(t.Context(), tiers.Change{If: []tiers.Condition{c2.cond}, Put: []tiers.Put{{Key: "written/" + name}}})
 		written := get(t, c, "written/"+name)[0].Revision != 0
@@ -244,12 +249,13 @@ func testConflictKeys(t *testing.T, c tiers.Catalog) {
 	fill(t, c, "b")
 	_, err := c.Commit(t.Context(), tiers.Change{If: []tiers.Condition{
 		tiers.Present("a"), tiers.Absent("a2"), {Key: "b", Revision: revision}, tiers.None("p/"), tiers.None("q/"), tiers.Present("c"), {Key: "a", Revision: revision},
+		tiers.NoneSince("p", revision-1), tiers.NoneSince("p/1", revision),
 	}})
 	var conflict *tiers.ConflictError
 	if !errors.As(err, &conflict) {
 		t.Fatalf("%v, want a conflict", err)
 	}
-	if want := []string{"b", "p/", "c"}; !slices.Equal(conflict.Keys, want) {
+	if want := []string{"b", "p/", "c", "p"}; !slices.Equal(conflict.Keys, want) {
 		t.Errorf("keys %q, want %q", conflict.Keys, want)
 	}
 	if !conflict.Has("c") || conflict.Has("a") {
