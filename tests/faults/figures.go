@@ -155,7 +155,7 @@ func (f *figures) print(w io.Writer) {
 		line("    "+kind, f.Operations[kind])
 	}
 	for _, plural := range []string{"collections", "checks"} {
-		line(plural, f.Operations[plural]["begun"]+f.Operations[plural]["at rest"])
+		line(plural, f.Operations[plural]["begun"]+f.Operations[plural]["in calm"]+f.Operations[plural]["at rest"])
 	}
 	line("kill -9 at failpoints", total(f.Points, "kill "))
 	kills := map[string]int64{}

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"sluice.dev/sluice/tests/faults/check"
 	"sluice.dev/sluice/tests/faults/cluster"
 	"sluice.dev/sluice/tests/faults/s3proxy"
@@ -110,9 +112,28 @@ func (r *run1) start(ctx context.Context, o stores.Owner) (err error) {
 	return err
 }
 
-// round has clients work in bad weather, heals everything, and checks.
+// calm has clients work while nothing fails and garbage is collected all the time: in bad
+// weather few collections come to their end.
+func (r *run1) calm(ctx context.Context) error {
+	if err := r.weather.setCalm(true); err != nil {
+		return err
+	}
+	stop, cancel := context.WithTimeout(ctx, r.options.round/3)
+	defer cancel()
+	var work errgroup.Group
+	for _, c := range r.clients {
+		work.Go(func() error { c.Work(ctx, stop); return nil })
+	}
+	work.Go(func() error { return r.ops.CollectInCalm(ctx, stop, runWithin) })
+	return work.Wait()
+}
+
+// round has clients work in calm and then in bad weather, heals everything, and checks.
 func (r *run1) round(ctx context.Context, number int) error {
 	before := r.operations()
+	if err := r.calm(ctx); err != nil {
+		return fmt.Errorf("round %d: %w", number, err)
+	}
 	if err := r.weather.setCalm(false); err != nil {
 		return err
 	}

@@ -43,9 +43,9 @@ func (c *Client) begin(ctx context.Context, plural, options string) {
 	c.journal.Count(plural, end)
 }
 
-// toEnd has a run come to its end, when nothing fails any more. Before it another may be
-// under way, or be that of a replica that was killed.
-func (c *Client) toEnd(ctx context.Context, plural, options string, within time.Duration) (run, error) {
+// toEnd has a run come to its end, when nothing fails any more, and counts it. Before it
+// another may be under way, or be that of a replica that was killed.
+func (c *Client) toEnd(ctx context.Context, plural, options, when string, within time.Duration) (run, error) {
 	var known run
 	var r reply
 	for began := time.Now(); time.Since(began) < within && ctx.Err() == nil; c.pause(ctx, 1) {
@@ -62,7 +62,7 @@ func (c *Client) toEnd(ctx context.Context, plural, options string, within time.
 		switch known.State {
 		case "Running":
 		case "Succeeded":
-			c.journal.Count(plural, "at rest")
+			c.journal.Count(plural, when)
 			return known, nil
 		default:
 			return known, fmt.Errorf("%s: run %s is %s: %s", plural, known.ID, known.State, known.Error)
@@ -74,14 +74,24 @@ func (c *Client) toEnd(ctx context.Context, plural, options string, within time.
 // CollectAtRest collects, when nothing fails any more, until a collection has come to its
 // end.
 func (c *Client) CollectAtRest(ctx context.Context, within time.Duration) error {
-	_, err := c.toEnd(ctx, "collections", "{}", within)
+	_, err := c.toEnd(ctx, "collections", "{}", "at rest", within)
 	return err
+}
+
+// CollectInCalm collects again and again until stop ends, while others work and nothing fails.
+func (c *Client) CollectInCalm(ctx, stop context.Context, within time.Duration) error {
+	for stop.Err() == nil {
+		if _, err := c.toEnd(ctx, "collections", "{}", "in calm", within); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // CheckAtRest has the registry check itself, bytes included, and notes what it finds: the
 // checker of this harness and that of the registry are two opinions.
 func (c *Client) CheckAtRest(ctx context.Context, within time.Duration) error {
-	known, err := c.toEnd(ctx, "checks", `{"readData": true}`, within)
+	known, err := c.toEnd(ctx, "checks", `{"readData": true}`, "at rest", within)
 	if err != nil {
 		return err
 	}
