@@ -11,7 +11,7 @@ func moves() []mutant {
 		{"move.go", "the policy is the one that allowed it", "slices.Concat(unchanged(m.policy.records),", "slices.Concat(unchanged(m.policy.records[:0]),", "^TestInterleaved$"},
 		{"move.go", "the evidence is there still", "m.plan.relied(), []tiers", "m.plan.relied()[:0], []tiers", "^TestInterleaved$"},
 		{"relied.go", "very much evidence is there still", "conditions = append(conditions, p.source.SubjectsSince(p.basis.Generation))", "conditions = nil", "^TestRelied$"},
-		{"relied.go", "cosign's tags are the same where others push", "if record.Revision != m.plan.cosign[i].Revision {", "if record.Revision < 0 {", "^TestRelied$"},
+		{"relied.go", "cosign's tags are the same where others push", "if record.Revision != m.plan.cosign[i].Revision {", "if record.Revision != m.plan.cosign[i].Revision && i < 0 {", "^TestRelied$"},
 		{"move.go", "the tag is where it was", "if m.plan.basis.Tag.Key != \"\" {", "if m.plan.basis.Tag.Key == \"-\" {", "^TestInterleaved$"},
 		{"move.go", "an immutable tag stays", "if previous != \"\" && previous != desc.Digest && !m.target.Tier.Moves(tag) {", "if previous == \"-\" && !m.target.Tier.Moves(tag) {", "^TestTagSetDuringCopy$"},
 		{"approval.go", "who is asked for approval", "if len(signers) == 0 {", "if len(signers) < 0 {", "^TestApprove"},
