@@ -134,14 +134,20 @@ func (r *Registry) bring(ctx context.Context, b Bringing, digests []digest.Diges
 		}
 	}
 	var missed []digest.Digest
+	var idle []string
 	for _, c := range batch {
 		if c.proven && c.err == nil {
 			done(c.Digest, c.brought())
 			continue
 		}
-		c.settle(ctx)
 		missed = append(missed, c.Digest)
+		if c.err == nil {
+			idle = append(idle, intentKey(b.To.store, c.object))
+			continue
+		}
+		c.settle(ctx)
 	}
+	r.withdraw(ctx, idle)
 	return slices.Concat(missed, left), errors.Join(failure, err)
 }
 
@@ -258,12 +264,21 @@ func (r *Registry) guarded(ctx context.Context, work func() error) (err error) {
 // settle ends what came to nothing. An object that the store may make yet stays with its
 // intent, for garbage collection; others go.
 func (c *coming) settle(ctx context.Context) {
-	switch {
-	case ctx.Err() != nil, errors.Is(c.err, oci.ErrUndecidable):
-	case c.err == nil: // it was not begun
-		c.Discard(ctx)
-	default:
+	if ctx.Err() == nil && !errors.Is(c.err, oci.ErrUndecidable) {
 		c.Settle(ctx, c.err)
+	}
+}
+
+// withdraw takes back the intents of objects that were not begun: no store knows of them.
+// Those that stay, for an error, are left for garbage collection.
+func (r *Registry) withdraw(ctx context.Context, intents []string) {
+	if len(intents) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
+	defer cancel()
+	if _, err := r.catalog.Commit(ctx, Change{Delete: intents}); err != nil {
+		r.log.WarnContext(ctx, "announced objects are left for garbage collection", "objects", len(intents), "error", err)
 	}
 }
 

@@ -239,6 +239,30 @@ func TestBringAll(t *testing.T) {
 	}
 }
 
+// What was announced and is not begun, because others fail, costs the store no request, and its
+// intents go.
+func TestBringNotBegun(t *testing.T) {
+	w := newWorld(t, nil)
+	w.buckets["stable"].fail("copy")
+	asked := 0
+	w.buckets["stable"].hook(func(op, _ string) {
+		if op == "delete" {
+			asked++
+		}
+	})
+	var all []digest.Digest
+	for i := range 30 {
+		all = append(all, w.blob(w.dev, bytesOf(uint64(i), 50)).Digest)
+	}
+	if err := w.bringSome(all); !errors.Is(err, oci.ErrUnavailable) {
+		t.Fatalf("%v, want %v", err, oci.ErrUnavailable)
+	}
+	const begun = 4 * 4 // at once, in each try
+	if left := w.catalog.all(t, "store/"+w.stable.Tier.Store()+"/intent/blobs/sha256/"); asked != 0 || len(left) > begun {
+		t.Errorf("the store was asked %d times, %d intents are left", asked, len(left))
+	}
+}
+
 // bringSome is somebody else who brings contents.
 func (w *world) bringSome(digests []digest.Digest) error {
 	way := tiers.Bringing{From: w.dev.Tier, To: w.stable.Tier, Purpose: "other", Actor: "bob"}
