@@ -62,7 +62,7 @@ func TestFaultsExternal(t *testing.T) {
 		}
 	}
 	for _, seed := range []int64{fixedSeed, time.Now().UnixNano() % 1_000_000} {
-		figures, err := storm(t.Context(), t, options{seed: seed, duration: duration, round: 30 * time.Second, clients: 10, binary: binary(t), log: t.Output()})
+		figures, err := storm(t.Context(), t, options{seed: seed, duration: duration, round: 30 * time.Second, calm: 5 * time.Second, clients: 10, binary: binary(t), log: t.Output()})
 		if err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}

@@ -32,14 +32,14 @@ var life = struct{ Promise, Drain, Stray time.Duration }{24 * time.Second, 3 * t
 const runWithin = 5 * time.Minute
 
 type options struct {
-	seed            int64
-	duration, round time.Duration
-	clients         int
-	race            bool
-	dir             string
-	log             io.Writer
-	binary          string // empty: built
-	quiet           bool   // no faults: what is found then is the harness's own
+	seed                  int64
+	duration, round, calm time.Duration
+	clients               int
+	race                  bool
+	dir                   string
+	log                   io.Writer
+	binary                string // empty: built
+	quiet                 bool   // no faults: what is found then is the harness's own
 }
 
 // run1 is one run of the harness.
@@ -118,7 +118,7 @@ func (r *run1) calm(ctx context.Context) error {
 	if err := r.weather.setCalm(true); err != nil {
 		return err
 	}
-	stop, cancel := context.WithTimeout(ctx, r.options.round/3)
+	stop, cancel := context.WithTimeout(ctx, r.options.calm)
 	defer cancel()
 	var work errgroup.Group
 	for _, c := range r.clients {
