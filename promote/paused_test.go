@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
 	"sluice.dev/sluice/promote"
 	"sluice.dev/sluice/tiers"
 )
@@ -76,11 +78,7 @@ func (g *gate) pausedAt(n int, behind bool, during string) bool {
 		<-wake
 		return err
 	})
-	quiet := func() {
-		for before := int64(-1); before != count.Load(); time.Sleep(50 * time.Millisecond) { // it may be at it still
-			before = count.Load()
-		}
-	}
+	quiet := func() { quietens(&count) }
 	asked := make(chan error, 1)
 	go func() {
 		p, _, err := owner.engine.Promote(g.Context(), "manager", request(tag, "stable"))
@@ -119,6 +117,13 @@ func (g *gate) pausedAt(n int, behind bool, during string) bool {
 		g.Logf("paused at write %d, behind %v", n, behind)
 	}
 	return !g.Failed()
+}
+
+// quietens waits until what is counted no longer happens.
+func quietens(count *atomic.Int64) {
+	for before := int64(-1); before != count.Load(); time.Sleep(50 * time.Millisecond) { // it may be at it still
+		before = count.Load()
+	}
 }
 
 // takeOverFrom brings what an owner began to its end while it stands still, and then lets
@@ -209,4 +214,70 @@ func (g *gate) noStrays() {
 			}
 		}
 	}
+}
+
+// pausedWhere promotes an image with a pause before the first write that where picks. It goes
+// on when it is woken, as far as it gets.
+func (g *gate) pausedWhere(tag string, where func(w write) bool) (image ocispec.Descriptor, wake func()) {
+	g.Helper()
+	image = g.image(tag, tag, nil)
+	g.provenance(image)
+	owner, h := g.process(false)
+	paused, awake, ended := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	var count atomic.Int64
+	h.set(func(_ context.Context, w write) error {
+		count.Add(1)
+		if where(w) {
+			once.Do(func() {
+				close(paused)
+				<-awake
+			})
+		}
+		return w.apply()
+	})
+	go func() {
+		defer close(ended)
+		_, _, _ = owner.engine.Promote(g.Context(), "manager", request(tag, "stable")) // whatever it is told
+		owner.engine.Close()
+	}()
+	g.Cleanup(func() { <-ended })
+	<-paused
+	return image, func() {
+		close(awake)
+		time.Sleep(100 * time.Millisecond)
+		quietens(&count)
+	}
+}
+
+// An owner that is about to commit when another takes over either does, whole, or does not:
+// nothing of what it has staged is taken away before it is fenced off.
+func TestTakenOverAtCommit(t *testing.T) {
+	g := newGate(t, nil)
+	image, wake := g.pausedWhere("1.0", func(w write) bool { return w.puts("committed/") })
+	g.takeOverBeside("1.0", "promotion/", wake)
+	g.complete("stable", "1.0", image.Digest)
+	p, _ := g.only("1.0")
+	g.ended(p)
+	g.noTraces()
+	g.noStrays()
+}
+
+// An owner that is taking away what its last attempt has staged, when another takes over,
+// takes nothing of what that one stages.
+func TestTakenOverWhileTakingAway(t *testing.T) {
+	g := newGate(t, nil)
+	var changed atomic.Bool
+	image, wake := g.pausedWhere("1.0", func(w write) bool {
+		if w.puts("committed/") && changed.CompareAndSwap(false, true) { // so that it is decided again
+			g.setPolicy("dev-to-stable", "dev", "stable", `  repositories: ["**", "more"]`)
+		}
+		return changed.Load() && slices.ContainsFunc(w.change.Delete, func(key string) bool { return strings.HasPrefix(key, "staged/") })
+	})
+	g.takeOverBeside("1.0", "committed/", wake)
+	g.complete("stable", "1.0", image.Digest)
+	p, _ := g.only("1.0")
+	g.ended(p)
+	g.noTraces()
+	g.noStrays()
 }

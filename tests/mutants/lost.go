@@ -121,10 +121,10 @@ func journals() []mutant {
 		{"run.go", "a late commit is fenced off before anything goes", "\tif err := e.write(ctx, o, tiers.Change{}); err != nil {\n\t\tif errors.Is(err, oci.ErrConflict) {", "\tif err := ctx.Err(); err != nil {\n\t\tif errors.Is(err, oci.ErrConflict) {", "^TestLateCommit$"},
 		{"run.go", "what was cut off is rolled back", "\t\tif err := target.Arrival(o.arrival()).Rollback(ctx); err != nil {\n\t\t\treturn err\n\t\t}\n", "\t\t_ = target\n", "^TestFaultAtEachWrite$|^TestTakeOver$"},
 		{"run.go", "what was pinned is let go", "\treturn e.registry.Unpin(ctx, o.arrival())\n}\n\n// arrived", "\treturn nil\n}\n\n// arrived", "^TestInterleaved$|^TestTakeOver$"},
-		{"run.go", "an arrival is used once", "\to.Attempt++\n", "\to.Attempt = 1\n", "^TestFormerOwner$|^TestPausedAtEachWrite$|^TestInterleaved$"},
+		{"run.go", "an arrival is used once", "\to.Attempt++\n", "\to.Attempt = 1\n", "^TestTakenOverWhileTakingAway$"},
 		{"run.go", "what is committed is finished", "\t\tif err := target.Arrival(o.arrival()).Finish(ctx); err != nil {\n\t\t\treturn err\n\t\t}\n", "\t\t_ = target\n", "^TestTakeOver$|^TestFormerOwner$"},
 		{"recover.go", "a living owner's stays its own", "\t\tif err != nil || life.Revision != 0 {\n\t\t\treturn nil, err\n\t\t}\n", "\t\t_ = life\n\t\tif err != nil {\n\t\t\treturn nil, err\n\t\t}\n", "^TestTakeOverLiving$"},
-		{"recover.go", "what is taken over is written down", "\tif !o.State.Terminal() {\n\t\to.Owner = e.owner", "\tif o.Attempt < 0 {\n\t\to.Owner = e.owner", "^TestFormerOwner$|^TestTakeOverRace$"},
+		{"recover.go", "what is taken over is written down", "\tif !o.State.Terminal() {\n\t\to.Owner = e.owner", "\tif o.Attempt < 0 {\n\t\to.Owner = e.owner", "^TestTakenOverAtCommit$"},
 		{"kept.go", "a long verdict fits the journal", "most > 0 && len(tiers.Encode(v)) > maxVerdict;", "most > 1<<20 && len(tiers.Encode(v)) > maxVerdict;", "^TestLongVerdict$"},
 		{"turns.go", "large promotions leave room", "if !waits.large || t.large > 0 {", "if waits != nil {", "^TestTurns$"},
 	}
