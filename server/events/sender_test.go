@@ -126,8 +126,9 @@ func TestReceiverFails(t *testing.T) {
 				return fails.answer(m, rw, q)
 			})
 			r := w.replica(hook)
+			w.eventually("it has failed more than once", func() bool { return w.status(r).Failures > 1 })
 			status := w.inState(r, events.Failing)
-			if *status.Cursor != 1 || *status.Behind != 1 || status.Failures < 2 || status.FailingSince == nil || status.NextTry == nil || status.Delivered.Index != 0 ||
+			if *status.Cursor != 1 || *status.Behind != 1 || status.FailingSince == nil || status.NextTry == nil || status.Delivered.Index != 0 ||
 				status.Answer.Index != 1 || status.Answer.Status != fails.status || !strings.Contains(status.Answer.Error, fails.says) || strings.Contains(status.Answer.Error, "hidden") {
 				t.Errorf("it is %s", text(t, status))
 			}
@@ -289,13 +290,19 @@ func TestFormerOwner(t *testing.T) {
 	one := w.replica(w.webhook())
 	w.got(3)
 	stands, wakes, refused := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	wake := sync.OnceFunc(func() { close(wakes) })
+	w.Cleanup(wake)
 	var once sync.Once
-	one.line.set(func(c tiers.Change, apply func() error) error { // the whole process stands still
+	one.line.set(func(c tiers.Change, apply func() error) error { // the whole process stands still, from one write on
 		first := false
 		if writes(c, "webhook/hook") {
 			once.Do(func() { first = true; close(stands) })
 		}
-		<-wakes
+		select {
+		case <-stands:
+			<-wakes
+		default: // it goes on with its life until then
+		}
 		err := apply()
 		if first {
 			refused <- err
@@ -303,13 +310,13 @@ func TestFormerOwner(t *testing.T) {
 		return err
 	})
 	w.record("acme/app", 1)
-	<-stands // entry 3 was taken, and the cursor is not written
+	w.happens("it stands still", stands) // entry 3 was taken, and the cursor is not written
 	two := w.replica(w.webhook())
 	w.record("acme/app", 6)
 	w.got(10)
 	w.eventually("the other has done with all", func() bool { return *w.status(two).Cursor == 10 })
 	owner := w.owner()
-	close(wakes)
+	wake()
 	var conflict *tiers.ConflictError
 	if err := <-refused; !errors.As(err, &conflict) || !conflict.Has("webhook/hook") {
 		t.Errorf("the former owner's write ends with %v", err)
@@ -317,6 +324,61 @@ func TestFormerOwner(t *testing.T) {
 	w.record("acme/app", 5)
 	w.got(15)
 	w.eventually("all is done with", func() bool { return *w.status(two).Cursor == 15 })
+	if now := w.owner(); now != owner {
+		t.Errorf("%s delivered, and now %s does", owner, now)
+	}
+}
+
+// A replica that stood still before it sent an event sends nothing when it wakes: another has
+// its place by then.
+func TestWakesBeforeSending(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.record("acme/app", 3)
+	hook := w.webhook()
+	hook.MaxPause = 4 * time.Second
+	one := w.replica(hook)
+	w.got(3)
+	w.receiver.set(always(500))
+	w.record("acme/app", 1)
+	w.eventually("it waits for a while", func() bool {
+		next := w.status(one).NextTry
+		return next != nil && time.Until(*next) > time.Second
+	})
+	wakes := make(chan struct{})
+	wake := sync.OnceFunc(func() { close(wakes) })
+	w.Cleanup(wake)
+	one.line.set(func(_ tiers.Change, apply func() error) error { <-wakes; return apply() })
+	open := one.clock.shut()
+	w.Cleanup(open)
+	w.happens("it asks for the time", one.clock.asked) // whether it is time to send entry 3 again
+	w.receiver.set(nil)
+	two := w.replica(hook)
+	w.got(4)
+	w.eventually("the other has done with it", func() bool { return *w.status(two).Cursor == 4 })
+	before := w.receiver.attempts()
+	open()
+	time.Sleep(200 * time.Millisecond) // for what must not happen
+	wake()
+	one.stop()
+	if n := w.receiver.attempts(); n != before {
+		t.Errorf("it has sent %d messages", n-before)
+	}
+}
+
+// A replica that looks leaves the place to the one that has it and lives.
+func TestOwnerStays(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.expire = 10 * time.Second
+	w.record("acme/app", 1)
+	w.replica(w.webhook())
+	w.got(1)
+	owner := w.owner()
+	other := w.replica(w.webhook())
+	w.eventually("the other has looked", func() bool { return other.line.looks.Load() > 1 })
+	w.record("acme/app", 1)
+	w.got(2)
 	if now := w.owner(); now != owner {
 		t.Errorf("%s delivered, and now %s does", owner, now)
 	}

@@ -19,6 +19,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -42,11 +43,12 @@ type world struct {
 	registry *tiers.Registry
 	ledger   *ledger.Ledger
 	receiver *receiver
+	expire   time.Duration // of the holds of replicas
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{T: t}
+	w := &world{T: t, expire: 4 * time.Second}
 	w.config = tiers.Config{Catalog: stores.Catalog(t), Log: slog.New(slog.DiscardHandler),
 		Tiers: []tiers.Tier{{Name: "dev", Push: true, Bucket: stores.Bucket(t)}}}
 	var err error
@@ -90,6 +92,16 @@ func (w *world) eventually(what string, ok func() bool) {
 	w.Fatalf("a minute has passed, and it is not so that %s; received are %v", what, w.receiver.indexes())
 }
 
+// happens waits for what comes over a channel.
+func (w *world) happens(what string, c <-chan struct{}) {
+	w.Helper()
+	select {
+	case <-c:
+	case <-time.After(time.Minute):
+		w.Fatalf("a minute has passed, and it is not so that %s", what)
+	}
+}
+
 // record records n events of a repository, each in a transaction of its own, and waits until
 // they are sealed.
 func (w *world) record(repository string, n int) {
@@ -127,20 +139,21 @@ func (w *world) webhook() events.Webhook {
 // replica is a process that delivers.
 type replica struct {
 	*events.Sender
-	line *line
-	stop func()
+	line  *line
+	clock *clock
+	stop  func()
 }
 
 // replica starts a process that delivers to hooks, with a line of its own to the catalog.
 func (w *world) replica(hooks ...events.Webhook) *replica {
 	w.Helper()
-	r := &replica{line: &line{Catalog: w.config.Catalog}}
+	r := &replica{line: &line{Catalog: w.config.Catalog}, clock: &clock{}}
 	config := w.config
-	config.Catalog = r.line
+	config.Catalog, config.Now = r.line, r.clock.now
 	registry, err := tiers.New(w.Context(), config)
 	w.must(err)
 	r.Sender, err = events.New(events.Config{Registry: registry, Ledger: w.ledger, Webhooks: hooks, Source: source, Agent: "sluice/test",
-		Log: w.config.Log, Expire: 2 * time.Second})
+		Log: w.config.Log, Expire: w.expire})
 	w.must(err)
 	r.stop = w.background(func(ctx context.Context) { _ = r.Run(ctx) })
 	return r
@@ -162,9 +175,42 @@ func (w *world) inState(r *replica, state events.State) events.Status {
 	return status
 }
 
+// clock is a replica's. It stands still, and who asks it with it, while its gate is closed.
+type clock struct {
+	mu    sync.Mutex
+	gate  chan struct{} // nil: open
+	asked chan struct{} // gets one for each who stands still
+}
+
+func (c *clock) now() time.Time {
+	c.mu.Lock()
+	gate, asked := c.gate, c.asked
+	c.mu.Unlock()
+	if gate != nil {
+		asked <- struct{}{}
+		<-gate
+	}
+	return time.Now()
+}
+
+// shut has it stand still until open is called.
+func (c *clock) shut() (open func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	gate := make(chan struct{})
+	c.gate, c.asked = gate, make(chan struct{}, 100)
+	return sync.OnceFunc(func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.gate = nil
+		close(gate)
+	})
+}
+
 // line is a replica's way to the catalog.
 type line struct {
 	tiers.Catalog
+	looks  atomic.Int64 // at who delivers
 	mu     sync.Mutex
 	commit func(c tiers.Change, apply func() error) error // nil: apply
 }
@@ -173,6 +219,15 @@ func (l *line) set(commit func(c tiers.Change, apply func() error) error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.commit = commit
+}
+
+// Get counts the looks.
+func (l *line) Get(ctx context.Context, keys ...string) ([]tiers.Record, error) {
+	records, err := l.Catalog.Get(ctx, keys...)
+	if slices.Contains(keys, "delivering/hook") {
+		l.looks.Add(1)
+	}
+	return records, err
 }
 
 // Commit goes over the line.
