@@ -88,9 +88,16 @@ func (l *listener) next() sse {
 		if !ok {
 			l.Fatal("the stream ends")
 		}
-		if e.data != "" {
+		if e.data == "" {
+			continue
+		}
+		if len(e.data) > 64<<10 { // to look at large ones takes long, and tells nothing more
 			return e
 		}
+		if err := l.spec.CheckSchema("CloudEvent", []byte(e.data)); err != nil {
+			l.Errorf("event %s is not as described: %v\n%.1000s", e.id, err, e.data)
+		}
+		return e
 	}
 }
 
