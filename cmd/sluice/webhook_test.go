@@ -68,8 +68,16 @@ func TestEventsOut(t *testing.T) {
 	}
 	expect(t, exitFailed, "tier unknown", "events", "--registry", host, "--tier", "nowhere")
 	expect(t, exitDone, "nothing is wrong", "fsck", "--registry", host)
+	follower := spawn(t, nil, "events", "--registry", host, "--from", "0")
+	follower.until(t, "pushed dev/acme/app@sha256:") // and it waits for more
 	if code := server.stop(t); code != exitDone {
 		t.Fatalf("it ends with %d\n%s", code, &server.stderr)
+	}
+	if strings.Contains(server.stderr.String(), "requests were cut off") {
+		t.Errorf("a stream kept it from ending\n%s", &server.stderr)
+	}
+	if code := follower.stop(t); code != exitDone { // it tries to go on where it stood
+		t.Errorf("who listens ends with %d\n%s", code, &follower.stderr)
 	}
 }
 
