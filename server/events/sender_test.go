@@ -376,7 +376,12 @@ func TestOwnerStays(t *testing.T) {
 	w.got(1)
 	owner := w.owner()
 	other := w.replica(w.webhook())
-	w.eventually("the other has looked", func() bool { return other.line.looks.Load() > 1 })
+	w.eventually("the other has looked", func() bool {
+		if now := w.owner(); now != owner {
+			t.Fatalf("%s delivered, and now %s does", owner, now)
+		}
+		return other.line.looks.Load() > 1
+	})
 	w.record("acme/app", 1)
 	w.got(2)
 	if now := w.owner(); now != owner {
