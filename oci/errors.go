@@ -22,7 +22,8 @@ var (
 	ErrUploadUnknown     = errors.New("upload unknown")
 	ErrPromotionUnknown  = errors.New("promotion unknown")
 	ErrPolicyUnknown     = errors.New("policy unknown")
-	ErrRunUnknown        = errors.New("run unknown")                        // a collection or check
+	ErrRunUnknown        = errors.New("run unknown") // a collection or check
+	ErrWebhookUnknown    = errors.New("webhook unknown")
 	ErrManifestReference = errors.New("manifest refers to unknown content") // a blob or child is missing
 	ErrUnauthorized      = errors.New("authentication required")
 	ErrDenied            = errors.New("denied")

@@ -70,6 +70,9 @@ func (s *Server) api(e *echo.Echo) {
 	if s.ledger != nil {
 		s.ledgerRoutes(l)
 	}
+	if s.webhooks != nil {
+		s.webhookRoutes(l)
+	}
 	if s.runs != nil {
 		s.runRoutes(l)
 	}

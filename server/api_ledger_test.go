@@ -13,6 +13,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"sluice.dev/sluice/promote"
+	"sluice.dev/sluice/server/events"
 	"sluice.dev/sluice/tiers"
 	"sluice.dev/sluice/tiers/ledger"
 	"sluice.dev/sluice/tiers/s3"
@@ -42,6 +43,11 @@ func withLedger(t *testing.T, more ...func(*Config)) func(*Config) {
 			t.Fatal(err)
 		}
 		c.Ledger, err = ledger.New(t.Context(), ledger.Config{Registry: audit, Signer: private, Origin: "registry.example.com/ledger", Log: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Webhooks, err = events.New(events.Config{Registry: audit, Ledger: c.Ledger, Source: "https://registry.example.com", Log: slog.New(slog.DiscardHandler),
+			Webhooks: []events.Webhook{{Name: "hook", URL: deaf(t) + "/in?token=hidden", Secrets: [][]byte{make([]byte, 32)}, Filter: events.Filter{Types: []string{"*"}}}}})
 		if err != nil {
 			t.Fatal(err)
 		}

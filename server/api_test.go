@@ -33,6 +33,7 @@ type apiFixture struct {
 	engine *promote.Engine
 	work   runs.Work // of all runs; set before they begin
 	client *http.Client
+	spec   *apispec.Validator // of the client
 	ci     crypto.Signer
 	ciPEM  string
 }
@@ -74,7 +75,8 @@ func newAPI(t *testing.T, change func(*Config), limits ...tiers.Limits) *apiFixt
 			t.Fatal(err)
 		}
 	}
-	a.client = &http.Client{Transport: apispec.New(t).Wrap(t, nil)}
+	a.spec = apispec.New(t)
+	a.client = &http.Client{Transport: a.spec.Wrap(t, nil)}
 	return a
 }
 

@@ -32,6 +32,7 @@ type auditLog interface {
 	Entries(ctx context.Context, from int64, n int) ([]ledger.Entry, error)
 	Index(ctx context.Context, promotions ...string) (map[string]int64, error)
 	Prove(ctx context.Context, index int64) (ledger.Entry, string, error)
+	Next(ctx context.Context, from int64) ([]ledger.Entry, error)
 	Key() string
 }
 
@@ -43,6 +44,7 @@ func (s *Server) ledgerRoutes(l *layout) {
 	l.lay(ledgerRoot+"/events/:hex", route{get: s.getLongEvent})
 	l.lay(apiRoot+"/ledger", route{get: s.getLedger})
 	l.lay(apiRoot+"/ledger/entries", route{get: s.getEntries})
+	l.lay(apiRoot+"/events", route{get: s.getEvents})
 	l.echo.RouteNotFound(ledgerRoot, l.none)
 	l.echo.RouteNotFound(ledgerRoot+"/*", l.none)
 }

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"sluice.dev/sluice/promote"
+	"sluice.dev/sluice/server/events"
 	"sluice.dev/sluice/tiers"
 	"sluice.dev/sluice/tiers/ledger"
 	"sluice.dev/sluice/tiers/runs"
@@ -34,6 +35,11 @@ type Config struct {
 	Engine *promote.Engine
 	// Ledger is the log of all that happened; nil for none.
 	Ledger *ledger.Ledger
+	// Source names the registry in the events that are streamed: its URL. Empty: the ledger's
+	// origin.
+	Source string
+	// Webhooks delivers events; nil for none.
+	Webhooks *events.Sender
 	// Runs carries out collections and checks; nil: there are none.
 	Runs *runs.Runner
 	// Auth says who may do what. Nil: everyone is anonymous and may do anything, and only
@@ -59,6 +65,8 @@ type Server struct {
 	registry *tiers.Registry
 	gate     gate     // nil without an engine
 	ledger   auditLog // nil for none
+	streams  *streams
+	webhooks webhooks // nil for none
 	runs     runner   // nil without one
 	metrics  *metrics
 	log      *slog.Logger
@@ -90,7 +98,7 @@ func New(config Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{config: config, registry: config.Registry, metrics: m, log: config.Log, echo: echo.New(), backtests: semaphore.NewWeighted(maxBacktests)}
+	s := &Server{config: config, registry: config.Registry, metrics: m, log: config.Log, echo: echo.New(), backtests: semaphore.NewWeighted(maxBacktests), streams: newStreams()}
 	if config.Engine != nil {
 		s.gate = config.Engine
 	}
@@ -98,6 +106,15 @@ func New(config Config) (*Server, error) {
 		s.ledger = config.Ledger
 		if err := m.watchLedger(config.Ledger); err != nil {
 			return nil, err
+		}
+		if config.Source == "" {
+			s.config.Source = config.Ledger.Origin()
+		}
+	}
+	if config.Webhooks != nil {
+		s.webhooks = config.Webhooks
+		if err := m.registry.Register(newWebhookMetrics(config.Webhooks)); err != nil {
+			return nil, fmt.Errorf("server: metrics: %w", err)
 		}
 	}
 	if config.Runs != nil {
@@ -118,13 +135,16 @@ func (s *Server) Handler() http.Handler { return s.echo }
 
 // HTTPServer wraps the handler with the limits that keep slow and silent clients from
 // holding connections. It has no write timeout: blobs take as long as they take, and
-// each has a deadline that rolls on while the client reads.
+// each has a deadline that rolls on while the client reads. Streams of events, which have no
+// end, end when it is shut down.
 func (s *Server) HTTPServer(addr string) *http.Server {
-	return &http.Server{
+	server := &http.Server{
 		Addr: addr, Handler: s.echo,
 		ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // of clients that break off
 	}
+	server.RegisterOnShutdown(s.streams.end)
+	return server
 }
 
 func (s *Server) routes() {

@@ -162,6 +162,9 @@ func (c *Config) paths() []*string {
 		t := &c.Tiers[i]
 		paths = append(paths, &t.Policy, &t.S3.AccessKeyFile, &t.S3.SecretKeyFile)
 	}
+	for i := range c.Webhooks {
+		paths = append(paths, &c.Webhooks[i].SecretFile, &c.Webhooks[i].CA)
+	}
 	return paths
 }
 
@@ -204,6 +207,9 @@ func (c *Config) fill() {
 	}
 	if c.Ledger.Tier == "" {
 		c.Ledger.Tier = c.Tiers[len(c.Tiers)-1].Name
+	}
+	for i := range c.Webhooks {
+		c.Webhooks[i].fill(func(field string) bool { return c.lines[fmt.Sprintf("webhooks[%d].%s", i, field)] > 0 })
 	}
 	c.URL = strings.TrimSuffix(c.URL, "/")
 }

@@ -15,6 +15,7 @@ import (
 	"sluice.dev/sluice/oci"
 	"sluice.dev/sluice/promote"
 	"sluice.dev/sluice/server"
+	"sluice.dev/sluice/server/events"
 	"sluice.dev/sluice/tiers"
 	"sluice.dev/sluice/tiers/ledger"
 	"sluice.dev/sluice/tiers/runs"
@@ -43,6 +44,7 @@ type instance struct {
 	auth     *server.Auth // nil: everybody may do everything
 	engine   *promote.Engine
 	ledger   *ledger.Ledger
+	webhooks *events.Sender
 	jobs     func() map[runs.Kind]runs.Job
 	runs     *runs.Runner
 	http     *http.Server
@@ -53,7 +55,7 @@ type instance struct {
 
 // newInstance is a server that was not started yet.
 func newInstance(cfg *Config, log *slog.Logger) *instance {
-	i := &instance{cfg: cfg, log: log, failed: make(chan error, 4)}
+	i := &instance{cfg: cfg, log: log, failed: make(chan error, 6)}
 	i.jobs = i.upkeep
 	return i
 }
@@ -93,6 +95,9 @@ func (i *instance) open(ctx context.Context) (err error) {
 		return err
 	}
 	if i.ledger, err = i.openLedger(ctx, keys); err != nil {
+		return err
+	}
+	if i.webhooks, err = i.openWebhooks(); err != nil {
 		return err
 	}
 	gate := promote.Config{Registry: i.registry, Signers: keys, URL: i.cfg.URL, Ledger: i.ledger.Origin(), Log: i.log, Alone: i.cfg.embedsEtcd()}
@@ -167,7 +172,7 @@ func (i *instance) seed(ctx context.Context) error {
 
 // server makes the HTTP side.
 func (i *instance) server(registry *tiers.Registry) (*server.Server, error) {
-	conf := server.Config{Registry: registry, Engine: i.engine, Ledger: i.ledger, Runs: i.runs, Auth: i.auth, Hosts: map[string]string{}, Log: i.log, Ready: i.stores.Ready}
+	conf := server.Config{Registry: registry, Engine: i.engine, Ledger: i.ledger, Source: i.cfg.URL, Webhooks: i.webhooks, Runs: i.runs, Auth: i.auth, Hosts: map[string]string{}, Log: i.log, Ready: i.stores.Ready}
 	for _, t := range i.cfg.Tiers {
 		if t.Host != "" {
 			conf.Hosts[t.Host] = t.Name
@@ -209,8 +214,8 @@ func (i *instance) authConfig() server.AuthConfig {
 	return conf
 }
 
-// run lets the server accept, the engine take up what was cut off, the ledger be sealed, and
-// the runs begin that are due. All of it outlives the context of the start and ends with close.
+// run lets the server accept, the engine take up what was cut off, the ledger be sealed and
+// delivered, and the runs begin that are due. All of it outlives the context of the start and ends with close.
 func (i *instance) run(srv *server.Server) {
 	i.http = srv.HTTPServer(i.listener.Addr().String())
 	ctx, cancel := context.WithCancel(context.Background())
@@ -231,6 +236,11 @@ func (i *instance) run(srv *server.Server) {
 	i.work.Go(func() {
 		if err := i.ledger.Run(ctx); err != nil {
 			i.failed <- fmt.Errorf("ledger: %w", err)
+		}
+	})
+	i.work.Go(func() {
+		if err := i.webhooks.Run(ctx); err != nil && ctx.Err() == nil {
+			i.failed <- fmt.Errorf("webhooks: %w", err)
 		}
 	})
 	i.work.Go(func() {

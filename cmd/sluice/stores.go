@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -92,14 +91,11 @@ func (s *stores) etcdConfig(c EtcdConfig) (etcd.Config, error) {
 	}
 	conf.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
 	if c.CA != "" {
-		pem, err := readLimited(c.CA, maxConfigSize)
+		roots, err := readRoots(c.CA)
 		if err != nil {
 			return conf, fmt.Errorf("etcd.ca: %w", err)
 		}
-		conf.TLS.RootCAs = x509.NewCertPool()
-		if !conf.TLS.RootCAs.AppendCertsFromPEM(pem) {
-			return conf, fmt.Errorf("etcd.ca: %s holds no certificate in PEM", c.CA)
-		}
+		conf.TLS.RootCAs = roots
 	}
 	if c.Cert != "" {
 		pair, err := tls.LoadX509KeyPair(c.Cert, c.Key)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"sluice.dev/sluice/server"
+	"sluice.dev/sluice/server/events"
 	"sluice.dev/sluice/tiers"
 	"sluice.dev/sluice/tiers/ledger"
 	"sluice.dev/sluice/tiers/runs"
@@ -105,6 +106,7 @@ func (i *instance) check(ctx context.Context, run runs.Run, progress func(any)) 
 	o := tiers.CheckOptions{ReadData: options.ReadData, Subset: subset, Repair: options.Repair, Actor: run.Actor}
 	runs.AddCheck(&o)
 	ledger.AddCheck(&o)
+	events.AddCheck(&o, i.ledger)
 	found, err := i.engine.Check(ctx, o, func(c tiers.Checked) { progress(checked{c}) })
 	return checked{found}, err
 }

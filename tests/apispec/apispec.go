@@ -113,6 +113,16 @@ func (v *Validator) Check(request *http.Request, response *http.Response, body [
 	return checkResponse(ref.Value, request, response, body)
 }
 
+// CheckSchema says what in a document is not as the schema of that name has it: for what comes
+// in parts of an answer.
+func (v *Validator) CheckSchema(name string, document []byte) error {
+	schema := v.doc.Components.Schemas[name]
+	if schema == nil {
+		return fmt.Errorf("there is no schema %s", name)
+	}
+	return checkJSON(schema.Value, document)
+}
+
 // find finds the path that a request is about; segments in braces match anything.
 func (v *Validator) find(path string) (bool, *openapi3.PathItem) {
 	segments := strings.Split(path, "/")

@@ -127,3 +127,23 @@ type recorder struct {
 }
 
 func (r *recorder) Errorf(format string, args ...any) { r.failure += fmt.Sprintf(format, args...) }
+
+// TestCheckSchema holds parts of an answer against a schema.
+func TestCheckSchema(t *testing.T) {
+	const event = `{"specversion":"1.0","id":"7","source":"https://registry.example.com","type":"dev.sluice.tag.set","subject":"dev/acme/app:1.0","time":"2026-11-23T10:15:00Z",
+		"datacontenttype":"application/json","data":{"id":"01KAS0Z6Y3T6Q2W8V4N5M7R9XB","type":"tag.set","time":"2026-11-23T10:15:00Z","actor":"ci"}}`
+	v := New(t)
+	for name, tc := range map[string]struct {
+		schema, document string
+		wrong            bool
+	}{
+		"a CloudEvent":        {"CloudEvent", event, false},
+		"one of no version":   {"CloudEvent", replaced(event, `"specversion":"1.0",`, ""), true},
+		"one without data":    {"CloudEvent", replaced(event, `"data"`, `"datum"`), true},
+		"a schema of no name": {"Nothing", event, true},
+	} {
+		if err := v.CheckSchema(tc.schema, []byte(tc.document)); (err != nil) != tc.wrong {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

@@ -10,6 +10,7 @@ func mutants() []mutant {
 		in("promote/", moves()),
 		lost(),
 		clean(),
+		out(),
 	)
 }
 

@@ -54,7 +54,7 @@ func TestMutants(t *testing.T) {
 
 // exported opens what the compiler knows of the packages that the broken ones import.
 func exported(t *testing.T) func(path string) (io.ReadCloser, error) {
-	out, err := exec.CommandContext(t.Context(), "go", "list", "-export", "-deps", "-json=ImportPath,Export", "./promote/...", "./tiers/...").Output()
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-export", "-deps", "-json=ImportPath,Export", "./promote/...", "./tiers/...", "./server/...").Output()
 	if err != nil {
 		t.Fatal(err)
 	}

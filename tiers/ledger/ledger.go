@@ -54,6 +54,8 @@ type Ledger struct {
 	interval time.Duration
 	owner    string // this replica
 	tiles    *lru.Cache[Tile, []byte]
+
+	following *following
 }
 
 // headRecord is the record of the ledger: how far it has come. Every transaction of a sealer
@@ -91,8 +93,13 @@ func New(ctx context.Context, config Config) (*Ledger, error) {
 	if err != nil {
 		return nil, err
 	}
+	following, err := newFollowing()
+	if err != nil {
+		return nil, err
+	}
 	l := &Ledger{
-		registry: config.Registry, catalog: config.Registry.Catalog(), bucket: tier.Bucket, source: bucketSource{tier.Bucket},
+		following: following,
+		registry:  config.Registry, catalog: config.Registry.Catalog(), bucket: tier.Bucket, source: bucketSource{tier.Bucket},
 		log: config.Log, interval: config.Interval, owner: config.Registry.NewID(), tiles: cache,
 	}
 	if l.interval <= 0 {

@@ -182,13 +182,19 @@ const answerBytes = 4 << 20
 
 // ReadEntries is Entries over any source, in which c is a checkpoint that is to be trusted.
 func ReadEntries(ctx context.Context, source Source, c Checkpoint, from int64, n int) ([]Entry, error) {
+	return entriesWithin(ctx, source, c, from, n, answerBytes)
+}
+
+// entriesWithin is ReadEntries of which the events have about so many bytes together at the
+// most: the last one may pass the limit.
+func entriesWithin(ctx context.Context, source Source, c Checkpoint, from int64, n, limit int) ([]Entry, error) {
 	if from < 0 {
 		return nil, fmt.Errorf("%w: entries begin at 0, not at %d", oci.ErrRequestInvalid, from)
 	}
 	end := min(c.Size, from+int64(min(max(n, 1), MaxEntries)))
 	hashes := hashReader(ctx, source, c)
 	var found []Entry
-	for size := 0; from < end && size < answerBytes; {
+	for size := 0; from < end && size < limit; {
 		values, err := provenEntries(ctx, source, hashes, c.Size, from, end)
 		if err != nil {
 			return nil, err
@@ -200,7 +206,7 @@ func ReadEntries(ctx context.Context, source Source, c Checkpoint, from int64, n
 			}
 			found = append(found, Entry{Index: from, Value: value, Event: event})
 			from, size = from+1, size+len(event)
-			if size >= answerBytes {
+			if size >= limit {
 				break
 			}
 		}
