@@ -102,14 +102,7 @@ func (g *gate) pausedAt(n int, behind bool, during string) bool {
 			<-asked // whatever it was told: it may be that somebody else is at it
 		}
 	}
-	g.complete("stable", tag, image.Digest)
-	if n := g.summaries("stable", image); n != 1 {
-		g.Errorf("%d summaries", n)
-	}
-	p, _ := owner.only(tag)
-	g.ended(p)
-	g.noTraces()
-	g.noStrays()
+	g.roseOnce(tag, image)
 	if len(h.twice) > 0 {
 		g.Errorf("written twice: %v", h.twice)
 	}
@@ -256,11 +249,7 @@ func TestTakenOverAtCommit(t *testing.T) {
 	g := newGate(t, nil)
 	image, wake := g.pausedWhere("1.0", func(w write) bool { return w.puts("committed/") })
 	g.takeOverBeside("1.0", "promotion/", wake)
-	g.complete("stable", "1.0", image.Digest)
-	p, _ := g.only("1.0")
-	g.ended(p)
-	g.noTraces()
-	g.noStrays()
+	g.roseOnce("1.0", image)
 }
 
 // An owner that is taking away what its last attempt has staged, when another takes over,
@@ -275,8 +264,18 @@ func TestTakenOverWhileTakingAway(t *testing.T) {
 		return changed.Load() && slices.ContainsFunc(w.change.Delete, func(key string) bool { return strings.HasPrefix(key, "staged/") })
 	})
 	g.takeOverBeside("1.0", "committed/", wake)
-	g.complete("stable", "1.0", image.Digest)
-	p, _ := g.only("1.0")
+	g.roseOnce("1.0", image)
+}
+
+// roseOnce checks that an image stands in stable, and that nothing else is left of what was
+// done for it.
+func (g *gate) roseOnce(tag string, image ocispec.Descriptor) {
+	g.Helper()
+	g.complete("stable", tag, image.Digest)
+	if n := g.summaries("stable", image); n != 1 {
+		g.Errorf("%d summaries", n)
+	}
+	p, _ := g.only(tag)
 	g.ended(p)
 	g.noTraces()
 	g.noStrays()

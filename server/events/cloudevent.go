@@ -2,13 +2,12 @@ package events
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"strconv"
 	"time"
-
-	"crypto/sha256"
 
 	"github.com/oklog/ulid/v2"
 
@@ -100,6 +99,6 @@ func (e Event) messageID() string {
 	if id, err := ulid.ParseStrict(e.ID); e.readable && err == nil {
 		return id.String()
 	}
-	sum := sha256.Sum256([]byte(fmt.Sprintf("%d\n%s", e.Index, e.Value)))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%d\n%s", e.Index, e.Value))
 	return "entry_" + hex.EncodeToString(sum[:16])
 }

@@ -79,8 +79,9 @@ func (s *Sender) status(w *sending, record tiers.Record, size int64) Status {
 
 // Replay sets the cursor of a webhook: the entries from an index on are delivered, again or,
 // where it is further than before, at last without those between. It ends every pause, and has
-// a receiver asked again that wanted nothing more. A record that cannot be read is mended. The error wraps oci.ErrWebhookUnknown, or
-// oci.ErrRequestInvalid for an index that the ledger has not come to.
+// a receiver asked again that wanted nothing more. A record that cannot be read is mended. The
+// error wraps oci.ErrWebhookUnknown, or oci.ErrRequestInvalid for an index that the ledger has
+// not come to.
 func (s *Sender) Replay(ctx context.Context, actor, name string, from int64) (Status, error) {
 	w := s.find(name)
 	if w == nil {
