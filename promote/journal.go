@@ -79,6 +79,9 @@ func requestKey(r Request, root digest.Digest, policyDigest digest.Digest, p *pl
 	_ = enc.Encode([]string{r.Repository, r.From, r.To, root.String(), policyDigest.String(), askedTag(r)})
 	_ = enc.Encode(r.Tags)
 	_ = enc.Encode(slices.Compact(attached))
+	if r.Rollback {
+		_ = enc.Encode([]string{"rollback", r.Replaces.String()})
+	}
 	return hex.EncodeToString(h.Sum(nil))
 }
 
@@ -189,7 +192,7 @@ func (e *Engine) newJournal(actor string, r Request, root digest.Digest) *opened
 	id := e.registry.NewID()
 	return &opened{record: tiers.Record{Key: prefixPromotion + id}, journal: journal{Owner: e.owner, Follows: r.follows, Promotion: Promotion{
 		ID: id, State: Pending, Repository: r.Repository, Reference: r.Reference, Digest: root,
-		From: r.From, To: r.To, Tags: r.Tags, RequestedBy: actor, Reason: r.Reason, CreatedAt: e.registry.Now(),
+		From: r.From, To: r.To, Tags: r.Tags, RequestedBy: actor, Reason: r.Reason, Rollback: r.Rollback, Replaces: r.Replaces, CreatedAt: e.registry.Now(),
 	}}}
 }
 

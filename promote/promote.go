@@ -156,7 +156,7 @@ func (e *Engine) check(r *Request, actor string) (*tiers.Repository, error) {
 	if r.Tags == nil {
 		r.Tags = []string{}
 	}
-	return source, nil
+	return source, r.checkRollback()
 }
 
 // checkTags refuses a promotion that would move a tag that may not move.
@@ -173,9 +173,10 @@ func (e *Engine) checkTags(ctx context.Context, r Request, p *plan) error {
 		if err != nil {
 			return err
 		}
-		if desc.Digest != p.basis.Root.Digest && !target.Tier.Moves(tag) {
-			return fmt.Errorf("%w: %s:%s is %s and does not move to %s: promote under another tag, or list it in the tier's movingTags",
-				oci.ErrTagImmutable, target.FullName(), tag, desc.Digest, p.basis.Root.Digest)
+		if desc.Digest != p.basis.Root.Digest {
+			if err := e.mayMove(ctx, r, target, tag, desc.Digest, p.basis.Root.Digest); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -21,6 +21,10 @@ type Request struct {
 	// Go duration of at most 720h. WaitFor alone says the same. Default 168h.
 	Wait    bool   `json:"wait,omitempty"`
 	WaitFor string `json:"waitFor,omitempty"`
+	// Rollback has the tags move back, to where an earlier promotion put them. Replaces is
+	// what they name now; where one names something else, none moves. Empty: whatever it is.
+	Rollback bool          `json:"rollback,omitempty"`
+	Replaces digest.Digest `json:"replaces,omitempty"`
 
 	follows bool // nobody asked: it is the work of a tier that follows
 }
@@ -52,6 +56,8 @@ type Promotion struct {
 	Tags        []string        `json:"tags"`
 	RequestedBy string          `json:"requestedBy"`
 	Reason      string          `json:"reason,omitempty"`
+	Rollback    bool            `json:"rollback,omitempty"`
+	Replaces    digest.Digest   `json:"replaces,omitempty"` // what its tags were to name until then
 	CreatedAt   time.Time       `json:"createdAt"`
 	FinishedAt  *time.Time      `json:"finishedAt,omitempty"`
 	Verdict     *policy.Verdict `json:"verdict,omitempty"`

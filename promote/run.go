@@ -194,7 +194,7 @@ func (e *Engine) attempt(ctx context.Context, o *opened) error {
 		o.Attempt-- // the number may be another owner's by now, and what was staged under it, too
 		return err
 	}
-	m := &move{engine: e, o: o, request: Request{Repository: o.Repository, Reference: o.Reference, From: o.From, To: o.To, Tags: o.Tags, Reason: o.Reason, follows: o.Follows}}
+	m := &move{engine: e, o: o, request: Request{Repository: o.Repository, Reference: o.Reference, From: o.From, To: o.To, Tags: o.Tags, Reason: o.Reason, Rollback: o.Rollback, Replaces: o.Replaces, follows: o.Follows}}
 	var err error
 	if m.source, err = e.check(&m.request, o.RequestedBy); err != nil {
 		return err

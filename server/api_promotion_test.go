@@ -118,6 +118,11 @@ func TestPromotionRefusals(t *testing.T) {
 		{"an unknown tier", ask("acme/app", "1.0", "dev", "prod"), 404, "NAME_UNKNOWN", "dev, stable, release"},
 		{"an unknown repository", ask("acme/none", "1.0", "dev", "stable"), 404, "MANIFEST_UNKNOWN", ""},
 		{"an unknown tag", ask("acme/app", "3.0", "dev", "stable"), 404, "MANIFEST_UNKNOWN", ""},
+		{"a rollback of no tag", strings.Replace(ask("acme/app", d.String(), "dev", "stable"), "{", `{"rollback":true,`, 1), 400, "REQUEST_INVALID", "tags is missing"},
+		{"replaces of no rollback", strings.Replace(ask("acme/app", "1.0", "dev", "stable"), "{", `{"replaces":"`+d.String()+`",`, 1), 400, "REQUEST_INVALID", "goes with rollback"},
+		{"a rollback from no digest", strings.Replace(ask("acme/app", "1.0", "dev", "stable"), "{", `{"rollback":true,"replaces":"1.0",`, 1), 400, "REQUEST_INVALID", "replaces"},
+		{"a rollback to what never was", strings.Replace(ask("acme/app", "2.0", "dev", "stable"), "{", `{"tags":["1.0"],"rollback":true,`, 1), 409, "TAG_IMMUTABLE", "was never"},
+		{"a rollback from what is not", strings.Replace(ask("acme/app", "2.0", "dev", "stable"), "{", `{"tags":["1.0"],"rollback":true,"replaces":"`+other.String()+`",`, 1), 409, "CONFLICT", "look at what it became"},
 		{"an immutable tag", strings.Replace(ask("acme/app", "2.0", "dev", "stable"), "{", `{"tags":["1.0"],`, 1), 409, "TAG_IMMUTABLE", "1.0"},
 	}
 	for _, tt := range tests {

@@ -145,6 +145,9 @@ func tellPromotion(e tiers.Event) told {
 		t.details = append(t.details, "what became of it cannot be read: "+err.Error())
 		return t
 	}
+	if p.Rollback {
+		t.details = append(append(t.details, "a rollback"), was(p.Replaces)...)
+	}
 	t.details = append(t.details, why(p.Reason)...)
 	if p.Error != "" {
 		t.details = append(t.details, p.Error)

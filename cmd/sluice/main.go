@@ -96,7 +96,7 @@ Exit codes: 0 done, 1 failed, 2 wrong use, 3 the policy said no.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return wrongUse(cmd, "%w", err) })
 	root.AddCommand(
 		serveCommand(), demoCommand(),
-		promoteCommand(), approveCommand(), evidenceCommand(), attestCommand(), verifyCommand(),
+		promoteCommand(), rollbackCommand(), approveCommand(), evidenceCommand(), attestCommand(), verifyCommand(),
 		statusCommand(), policyCommand(), ledgerCommand(), eventsCommand(), webhookCommand(), gcCommand(), fsckCommand(), versionCommand(),
 	)
 	return root

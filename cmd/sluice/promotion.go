@@ -12,6 +12,10 @@ func (p *printer) promotion(m promote.Promotion) {
 	from := fmt.Sprintf("%s/%s@%s", m.From, m.Repository, short(m.Digest))
 	switch m.State {
 	case promote.Succeeded:
+		if m.Rollback {
+			p.line("%s %s is %s again.", p.style(green, "✓"), tagList(m), short(m.Digest))
+			break
+		}
 		p.line("%s %s rose to %s as %s.", p.style(green, "✓"), from, m.To, tagList(m))
 	case promote.Failed:
 		p.line("%s %s did not rise to %s: the policy says no.", p.style(red, "✗"), from, m.To)

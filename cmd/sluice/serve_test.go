@@ -10,9 +10,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/opencontainers/go-digest"
 	"oras.land/oras-go/v2"
+	"oras.land/oras-go/v2/content"
 	"oras.land/oras-go/v2/content/memory"
 
+	"sluice.dev/sluice/oci"
 	"sluice.dev/sluice/promote"
 )
 
@@ -52,12 +55,14 @@ func TestServe(t *testing.T) {
 		t.Errorf("it does not say that it is open:\n%s", &server.stderr)
 	}
 	// On the same address: the summaries name it.
+	t.Setenv("SLUICE_TIERS_1_MOVING_TAGS", "latest")
 	server = spawn(t, nil, "serve", "--data", data, "--listen", host)
 	if output := server.until(t, readyText); strings.Contains(output, "First start") {
 		t.Errorf("the second start says\n%s", output)
 	}
 	promoteSample(t, host)
 	verifySample(t, host)
+	rollBackSample(t, host, data)
 	if code := server.stop(t); code != exitDone {
 		t.Errorf("SIGTERM ends it with %d\n%s", code, &server.stderr)
 	}
@@ -106,6 +111,16 @@ func refusedFirst(t *testing.T, host string) {
 
 func attestSample(t *testing.T, host, data string) {
 	t.Helper()
+	attestAs(t, host, data, "1.0")
+	expect(t, exitDone, "signed by ci", "evidence", host+"/dev/acme/app:1.0")
+	expect(t, exitDone, "would let", "policy", "test", filepath.Join(data, "policies", "stable.yaml"), "--ref", host+"/dev/acme/app:1.0")
+	strict := write(t, data, "policies/strict.yaml", strings.ReplaceAll(readFile(t, filepath.Join(data, "policies", "stable.yaml")), "scope: index", "scope: each"))
+	expect(t, exitRefused, "linux/arm64", "policy", "test", strict, "--ref", host+"/dev/acme/app:1.0")
+}
+
+// attestAs attaches what the sample policies ask for.
+func attestAs(t *testing.T, host, data, tag string) {
+	t.Helper()
 	key := filepath.Join(data, "keys", "ci.key")
 	for _, s := range demoStatements(time.Now()) {
 		body, err := json.Marshal(s.predicate)
@@ -113,12 +128,44 @@ func attestSample(t *testing.T, host, data string) {
 			t.Fatal(err)
 		}
 		file := write(t, t.TempDir(), s.file, string(body))
-		expect(t, exitDone, "now says", "attest", host+"/dev/acme/app:1.0", "--type", s.alias, "--predicate", file, "--key", key)
+		expect(t, exitDone, "now says", "attest", host+"/dev/acme/app:"+tag, "--type", s.alias, "--predicate", file, "--key", key)
 	}
-	expect(t, exitDone, "signed by ci", "evidence", host+"/dev/acme/app:1.0")
-	expect(t, exitDone, "would let", "policy", "test", filepath.Join(data, "policies", "stable.yaml"), "--ref", host+"/dev/acme/app:1.0")
-	strict := write(t, data, "policies/strict.yaml", strings.ReplaceAll(readFile(t, filepath.Join(data, "policies", "stable.yaml")), "scope: index", "scope: each"))
-	expect(t, exitRefused, "linux/arm64", "policy", "test", strict, "--ref", host+"/dev/acme/app:1.0")
+}
+
+// rollBackSample moves a tag on to another artifact, back, and forward again.
+func rollBackSample(t *testing.T, host, data string) {
+	t.Helper()
+	c, latest := docker(t, host), host+"/stable/acme/app:latest"
+	first, err := c.resolve(t.Context(), oci.Reference{Host: host, Tier: "dev", Repository: "acme/app", Tag: "1.0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	repo, err := c.repository("dev/acme/app")
+	if err != nil {
+		t.Fatal(err)
+	}
+	platforms, err := content.Successors(t.Context(), repo, first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := platforms[0]
+	if err := repo.Tag(t.Context(), second, "2.0"); err != nil {
+		t.Fatal(err)
+	}
+	attestAs(t, host, data, "2.0")
+	expect(t, exitDone, "rose to stable", "promote", host+"/dev/acme/app:1.0", "--to", "stable", "--tag", "latest")
+	expect(t, exitFailed, "no promotion has put the tag on anything else", "rollback", latest)
+	expect(t, exitDone, "rose to stable", "promote", host+"/dev/acme/app:2.0", "--to", "stable", "--tag", "latest")
+
+	expect(t, exitDone, "would rise", "rollback", latest, "--dry-run")
+	for _, d := range []digest.Digest{first.Digest, second.Digest} {
+		expect(t, exitDone, latest[len(host)+1:]+" is "+short(d)+" again", "rollback", latest, "--reason", "it is slow")
+	}
+	expect(t, exitDone, " is "+short(first.Digest)+" again", "rollback", latest, "--to", "1.0")
+	expect(t, exitFailed, "TAG_IMMUTABLE", "rollback", host+"/stable/acme/app:1.0", "--to", second.Digest.String())
+	expect(t, exitFailed, "by pushing", "rollback", host+"/dev/acme/app:1.0")
+	expect(t, exitUsage, "without a digest", "rollback", latest+"@"+first.Digest.String())
+	expect(t, exitUsage, "neither a digest nor a tag", "rollback", latest, "--to", "sha256:1")
 }
 
 func readFile(t *testing.T, path string) string {
