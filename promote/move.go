@@ -301,17 +301,10 @@ func (m *move) tags(ctx context.Context, change *tiers.Change) error {
 		if err != nil {
 			return err
 		}
-		if previous == "" || previous == desc.Digest {
-			continue
-		}
-		if m.request.Rollback { // that the tag was there before does not change
-			if err := m.request.replaced(m.target, tag, previous); err != nil {
+		if previous != "" && previous != desc.Digest {
+			if err := m.request.mayLeave(m.target, tag, previous); err != nil {
 				return err
 			}
-			continue
-		}
-		if !m.target.Tier.Moves(tag) {
-			return fmt.Errorf("%w: %s:%s is %s", oci.ErrTagImmutable, m.target.FullName(), tag, previous)
 		}
 	}
 	for _, t := range m.plan.tags {

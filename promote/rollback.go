@@ -34,16 +34,9 @@ func (r Request) checkRollback() error {
 	return nil
 }
 
-// mayMove says whether a promotion may move a tag to an artifact; nil: it may.
+// mayMove says whether a promotion may move a tag from one artifact to another; nil: it may.
 func (e *Engine) mayMove(ctx context.Context, r Request, target *tiers.Repository, tag string, from, to digest.Digest) error {
-	if !r.Rollback {
-		if target.Tier.Moves(tag) {
-			return nil
-		}
-		return fmt.Errorf("%w: %s:%s is %s and does not move to %s: promote under another tag, or list it in the tier's movingTags",
-			oci.ErrTagImmutable, target.FullName(), tag, from, to)
-	}
-	if err := r.replaced(target, tag, from); err != nil {
+	if err := r.mayLeave(target, tag, from); err != nil || !r.Rollback {
 		return err
 	}
 	was, err := e.wasOn(ctx, target, tag, to)
@@ -54,12 +47,16 @@ func (e *Engine) mayMove(ctx context.Context, r Request, target *tiers.Repositor
 	return err
 }
 
-// replaced compares what a tag names with what the request says that it does.
-func (r Request) replaced(target *tiers.Repository, tag string, now digest.Digest) error {
-	if r.Replaces == "" || r.Replaces == now {
-		return nil
+// mayLeave is mayMove but for where the tag was before, which nothing changes.
+func (r Request) mayLeave(target *tiers.Repository, tag string, from digest.Digest) error {
+	switch {
+	case !r.Rollback && !target.Tier.Moves(tag):
+		return fmt.Errorf("%w: %s:%s is %s and does not move: promote under another tag, or list it in the tier's movingTags",
+			oci.ErrTagImmutable, target.FullName(), tag, from)
+	case r.Replaces != "" && r.Replaces != from:
+		return fmt.Errorf("%w: %s:%s is %s, not %s: look at what it became, and ask again if that is meant", oci.ErrConflict, target.FullName(), tag, from, r.Replaces)
 	}
-	return fmt.Errorf("%w: %s:%s is %s, not %s: look at what it became, and ask again if that is meant", oci.ErrConflict, target.FullName(), tag, now, r.Replaces)
+	return nil
 }
 
 // wasOn says whether an earlier promotion put a tag on an artifact that still stands in the

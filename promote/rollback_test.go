@@ -92,15 +92,17 @@ func TestRollbackIsDecided(t *testing.T) {
 	g.noTraces()
 }
 
-// Another promotion moves the tag while a rollback is about to commit: it stays there.
+// Another promotion moves the tag while a rollback is under way: it stays there.
 func TestRollbackOvertaken(t *testing.T) {
-	g, images := moving(t)
-	other, hooks := g.process(false)
-	hooks.before("committed/", func() { _, _, _ = g.engine.Promote(t.Context(), "manager", request("3", "stable", "latest")) })
-	_, _, err := other.engine.Promote(t.Context(), "manager", back(images["1"], images["2"].Digest, "latest"))
-	if !errors.Is(err, oci.ErrConflict) {
-		t.Errorf("got %v, want a conflict", err)
+	for _, before := range []string{"pinned/", "committed/"} {
+		g, images := moving(t)
+		other, hooks := g.process(true)
+		hooks.before(before, func() { _, _, _ = g.engine.Promote(t.Context(), "manager", request("3", "stable", "latest")) })
+		_, _, err := other.engine.Promote(t.Context(), "manager", back(images["1"], images["2"].Digest, "latest"))
+		if !errors.Is(err, oci.ErrConflict) {
+			t.Errorf("before it writes %s: got %v, want a conflict", before, err)
+		}
+		g.complete("stable", "latest", images["3"].Digest)
+		g.noTraces()
 	}
-	g.complete("stable", "latest", images["3"].Digest)
-	g.noTraces()
 }
