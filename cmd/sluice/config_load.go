@@ -26,7 +26,7 @@ const (
 
 func defaultConfig() *Config {
 	return &Config{Listen: defaultListen, Data: defaultData, Web: true,
-		GC: GCConfig{Interval: 24 * time.Hour, Promise: 24 * time.Hour, Drain: 20 * time.Minute, Uploads: 24 * time.Hour},
+		GC:    GCConfig{Interval: 24 * time.Hour, Promise: 24 * time.Hour, Drain: 20 * time.Minute, Uploads: 24 * time.Hour},
 		Pulls: PullsConfig{Sample: "1", Keep: pulls.DefaultKeep, Interval: pulls.DefaultInterval}}
 }
 

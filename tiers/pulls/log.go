@@ -52,7 +52,7 @@ type Log struct {
 
 	mu      sync.Mutex
 	counted rows
-	bytes   int // of the names in counted
+	bytes   int  // of the names in counted
 	told    bool // full was told of counted
 	stats   Stats
 
