@@ -12,7 +12,7 @@ import (
 func TestFilter(t *testing.T) {
 	t.Parallel()
 	for _, algorithm := range []digest.Algorithm{digest.SHA256, digest.SHA512} {
-		for _, n := range []int{1, 10, 1000, 20_000} {
+		for _, n := range []int{1, 10, 3000} {
 			r := rows{}
 			for i := range n {
 				for _, principal := range []string{"alice", "bob"} {
@@ -29,13 +29,13 @@ func TestFilter(t *testing.T) {
 					t.Fatalf("%d of %d is not there", i, n)
 				}
 			}
-			for i := range 10_000 {
+			for i := range 2000 {
 				if f.has(algorithm.FromString(fmt.Sprint("other", i))) {
 					wrong++
 				}
 			}
-			if n > 1 && wrong > 300 || n == 1 && wrong > 5000 {
-				t.Errorf("of %d: %d of 10000 are let through", n, wrong)
+			if n > 10 && wrong > 60 || wrong > 500 {
+				t.Errorf("of %d: %d of 2000 are let through", n, wrong)
 			}
 		}
 	}
@@ -48,7 +48,7 @@ func TestFilter(t *testing.T) {
 func TestEncode(t *testing.T) {
 	t.Parallel()
 	r := rows{}
-	for i := range 3 * FullRows / 2 {
+	for i := range 2000 {
 		r.add(&Pull{Principal: fmt.Sprint("nöde\n", i), Tier: "release", Repository: "a/b", Digest: digest.FromString(fmt.Sprint(i)), Tag: "1", Count: int64(i)})
 	}
 	body, record, err := encode(r)

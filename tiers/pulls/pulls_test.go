@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -28,7 +29,7 @@ func TestFind(t *testing.T) {
 	begin := w.registry.Now()
 	w.flushed(w.log, pull("alice", "app"), pull("alice", "app"), pull("bob", "web"), dev, stable)
 	w.forward(time.Minute)
-	between := w.registry.Now()
+	between := w.registry.Now().Truncate(time.Millisecond) // as times are recorded
 	last := pull("alice", "app")
 	last.Tag, last.Client = "1.0", "docker/29"
 	w.flushed(other, last, pull("anonymous", "app"))
@@ -107,7 +108,7 @@ func TestPages(t *testing.T) {
 		}
 		want = append(want, fmt.Sprintf("node-%d release/acme/app %d", i, n), fmt.Sprintf("node-%d release/acme/web %d", i, n))
 	}
-	for _, n := range []int{1, 3, 79, 80, 81} {
+	for _, n := range []int{7, 79, 80, 81} {
 		w.finds(pulls.Query{N: n}, want...)
 	}
 }
@@ -307,9 +308,9 @@ func TestBounded(t *testing.T) {
 	}
 	before := heap()
 	w.hooks.set(failing, nil)
-	repository := "acme/" + strings.Repeat("x", 200)
+	app := of("app")
 	for i := range 1_000_000 {
-		w.log.Record(pulls.Pull{Principal: fmt.Sprint("node-", i), Tier: "release", Repository: repository, Digest: of("app"), Client: "containerd/v2"})
+		w.log.Record(pulls.Pull{Principal: "node-" + strconv.Itoa(i), Tier: "release", Repository: "acme/app", Digest: app, Client: "containerd/v2"})
 		if i%250_000 == 0 {
 			if err := w.log.Flush(t.Context()); err == nil {
 				t.Error("it was written")
@@ -453,7 +454,7 @@ func TestCheck(t *testing.T) {
 		}
 	}
 	change(tiers.Change{Put: []tiers.Put{{Key: record.Key, Value: record.Value}}, Delete: []string{blob.Key}})
-	w.checked(false, "blob-missing false")
+	w.checked(false, "blob-missing false", "stray-object false") // of its object
 	if _, _, err := w.log.Find(t.Context(), pulls.Query{N: 1}); !errors.Is(err, oci.ErrCorrupt) || errors.Is(err, oci.ErrConflict) {
 		t.Errorf("of bytes that are gone: %v", err)
 	}
