@@ -56,6 +56,11 @@ func TestFind(t *testing.T) {
 	if n := len(w.segments()); n != 2 {
 		t.Errorf("there are %d segments", n)
 	}
+	w.log.Record(pull("carol", "db"))
+	w.forward(time.Minute)
+	between = w.registry.Now().Truncate(time.Millisecond)
+	w.flushed(w.log, pull("dave", "db")) // one segment of both
+	w.finds(pulls.Query{Repository: "acme/db", Since: between}, "dave release/acme/db 1")
 }
 
 // What is recorded is what the configuration says.
@@ -252,9 +257,10 @@ func TestMergeRace(t *testing.T) {
 	w.hooks.set(func(apply func() error) error {
 		if writes++; writes == 3 { // the first is about to commit
 			w.hooks.set(nil, nil)
-			if err := second.Tidy(context.WithoutCancel(t.Context())); err != nil {
-				t.Error(err)
-			}
+			w.forward(-24 * time.Hour) // a replica whose clock is behind adds one: the second makes other bytes
+			w.flushed(w.log, pull("bob", "app"))
+			w.forward(24 * time.Hour)
+			w.must(second.Tidy(t.Context()))
 		}
 		return apply()
 	}, nil)
@@ -262,7 +268,7 @@ func TestMergeRace(t *testing.T) {
 	if keys := w.segments(); writes != 3 || len(keys) != 1 {
 		t.Errorf("after %d writes there are %q", writes, keys)
 	}
-	w.finds(pulls.Query{}, "alice release/acme/app 2")
+	w.finds(pulls.Query{}, "alice release/acme/app 2", "bob release/acme/app 1")
 	w.checked(false)
 }
 
@@ -388,6 +394,9 @@ func TestRun(t *testing.T) {
 		}
 		for deadline := time.Now().Add(time.Minute); l.Stats().Segments == 0 && time.Now().Before(deadline); {
 			time.Sleep(time.Millisecond)
+		}
+		if l.Stats().Segments == 0 {
+			t.Errorf("every %v: nothing of %d rows was written in a minute", c.interval, c.rows)
 		}
 		cancel()
 		running.Wait()
