@@ -73,6 +73,9 @@ func (s *Server) api(e *echo.Echo) {
 	if s.webhooks != nil {
 		s.webhookRoutes(l)
 	}
+	if s.pulls != nil {
+		l.lay(apiRoot+"/pulls", route{get: s.getPulls})
+	}
 	if s.runs != nil {
 		s.runRoutes(l)
 	}

@@ -21,6 +21,7 @@ import (
 	"sluice.dev/sluice/promote/attest"
 	"sluice.dev/sluice/tests/apispec"
 	"sluice.dev/sluice/tiers"
+	"sluice.dev/sluice/tiers/pulls"
 	"sluice.dev/sluice/tiers/runs"
 )
 
@@ -66,6 +67,10 @@ func newAPI(t *testing.T, change func(*Config), limits ...tiers.Limits) *apiFixt
 		}
 		t.Cleanup(runner.Close)
 		c.Runs = runner
+		c.Pulls, err = pulls.New(pulls.Config{Registry: c.Registry, Share: 1, Log: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
 		if change != nil {
 			change(c)
 		}

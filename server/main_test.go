@@ -81,7 +81,7 @@ type fixture struct {
 	filled *tiers.Registry
 }
 
-func registryOver(t *testing.T, prefix string, push bool, limits ...tiers.Limits) *tiers.Registry {
+func registryOver(t testing.TB, prefix string, push bool, limits ...tiers.Limits) *tiers.Registry {
 	t.Helper()
 	catalog, err := etcd.New(etcd.Config{Endpoints: shared.servers.EtcdEndpoints(), Prefix: prefix})
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 	"sluice.dev/sluice/server/events"
 	"sluice.dev/sluice/tiers"
 	"sluice.dev/sluice/tiers/ledger"
+	"sluice.dev/sluice/tiers/pulls"
 	"sluice.dev/sluice/tiers/runs"
 )
 
@@ -40,6 +41,8 @@ type Config struct {
 	Source string
 	// Webhooks delivers events; nil for none.
 	Webhooks *events.Sender
+	// Pulls records who pulled what; nil: nobody does.
+	Pulls *pulls.Log
 	// Runs carries out collections and checks; nil: there are none.
 	Runs *runs.Runner
 	// Auth says who may do what. Nil: everyone is anonymous and may do anything, and only
@@ -67,6 +70,7 @@ type Server struct {
 	ledger   auditLog // nil for none
 	streams  *streams
 	webhooks webhooks // nil for none
+	pulls    pullLog  // nil for none
 	runs     runner   // nil without one
 	metrics  *metrics
 	log      *slog.Logger
@@ -114,6 +118,12 @@ func New(config Config) (*Server, error) {
 	if config.Webhooks != nil {
 		s.webhooks = config.Webhooks
 		if err := m.registry.Register(newWebhookMetrics(config.Webhooks)); err != nil {
+			return nil, fmt.Errorf("server: metrics: %w", err)
+		}
+	}
+	if config.Pulls != nil {
+		s.pulls = config.Pulls
+		if err := m.registry.Register(newPullMetrics(config.Pulls)); err != nil {
 			return nil, fmt.Errorf("server: metrics: %w", err)
 		}
 	}

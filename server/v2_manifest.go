@@ -49,7 +49,9 @@ func (s *Server) getManifest(r v2Request) error {
 		return s.pointBelow(r, err)
 	}
 	r.describe(desc)
-	return r.send(desc.Size, body)
+	err = r.send(desc.Size, body)
+	s.recordPull(r, desc.Digest)
+	return err
 }
 
 // send sends a manifest whose headers are set: all of it at once, as nearly every client

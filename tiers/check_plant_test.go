@@ -211,6 +211,7 @@ var plantedLeftOvers = []planted{
 		c.plant(refKey(c.stable.Tier, c.a.all[2], "release/acme/app@"+nobody), "")
 	}},
 	{name: "a self reference of nothing", finds: kindsOf("reference-orphan"), plant: func(c *checked) { c.plant(refKey(c.stable.Tier, c.a.root.Digest, ".manifest/release/acme/app"), "") }},
+	{name: "a reference of pulls of which there is no record", finds: kindsOf("reference-orphan"), plant: func(c *checked) { c.plant(refKey(c.dev.Tier, c.layer.Digest, ".pulls/2026-11-25/0/x"), "") }},
 	{name: "a reference that does not read as one", finds: kindsOf("reference-orphan"), plant: func(c *checked) { c.plant(refKey(c.dev.Tier, c.layer.Digest, "dev"), "") }},
 	{name: "a push that was cut off", finds: kindsOf("push-interrupted"), left: kindsOf("push-interrupted"), plant: func(c *checked) {
 		c.plant(refKey(c.dev.Tier, c.layer.Digest, "dev/acme/app@"+nobody), "")

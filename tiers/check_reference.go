@@ -17,12 +17,19 @@ const pushLife = time.Hour
 // heldBy is a key of the family that says who needs bytes.
 type heldBy struct {
 	digest   digest.Digest
-	kind     string // of what is no repository: .manifest, .pin, .record
+	kind     string // of what is no repository: .manifest, .pin, .record, .pulls
 	tier     string
 	repo     string
 	manifest digest.Digest // that needs the bytes
-	id       string        // of a pin or an event
+	id       string        // of a pin, an event or a segment of pulls
 }
+
+// kindPulls is the kind of reference that keeps the bytes of a segment of pulls, and
+// prefixPulls where its record stands.
+const (
+	kindPulls   = ".pulls"
+	prefixPulls = "pulls/"
+)
 
 // cutReference reads what stands behind store/<store>/ref/.
 func cutReference(name string) (r heldBy, ok bool) {
@@ -37,7 +44,7 @@ func cutReference(name string) (r heldBy, ok bool) {
 		return r, false
 	}
 	switch first {
-	case ".pin", ".record":
+	case ".pin", ".record", kindPulls:
 		r.kind, r.id = first, rest
 		return r, true
 	case ".manifest":
@@ -74,6 +81,10 @@ func (c *Checking) checkReferenceGroup(ctx context.Context, s *checkStore, prefi
 			if err := c.checkPin(ctx, s, r, record); err != nil {
 				return err
 			}
+		case r.kind == kindPulls:
+			if err := c.checkPulls(ctx, s, r, record); err != nil {
+				return err
+			}
 		case r.kind == ".record": // kept for an event: who brought what is known to others
 		case r.tier == "":
 			says := fmt.Sprintf("the record keeps the bytes of %s for a reason that this version does not know: they stay", r.digest)
@@ -106,6 +117,17 @@ func (c *Checking) checkReferenceGroup(ctx context.Context, s *checkStore, prefi
 		}
 	}
 	return nil
+}
+
+// checkPulls looks whether the segment is there that the bytes are kept for. Both come and go
+// in one transaction.
+func (c *Checking) checkPulls(ctx context.Context, s *checkStore, r heldBy, ref Record) error {
+	now, err := c.Get(ctx, ref.Key, prefixPulls+r.id)
+	if err != nil || now[0].Revision == 0 || now[1].Revision != 0 {
+		return err
+	}
+	says := fmt.Sprintf("it keeps %s for the pulls of %s, of which there is no record", r.digest, r.id)
+	return c.orphan(ctx, s, r, now[0], says, Fault, []Condition{Absent(now[1].Key)})
 }
 
 // checkOrphan judges a reference of a manifest that does not exist. One to itself comes and

@@ -13,6 +13,7 @@ import (
 //	store/<store>/ref/<digest>/.manifest/<tier>/<repo>   the manifest itself stands, seen or not, in the repository
 //	store/<store>/ref/<digest>/.pin/<promotion>          a promotion needs these bytes
 //	store/<store>/ref/<digest>/.record/<id>              an event tells of these bytes
+//	store/<store>/ref/<digest>/.pulls/<id>               the record pulls/<id> tells of these bytes
 //	store/<store>/intent/<key>                           an object is about to be written
 //	store/<store>/condemned/<key>                        an object that nothing names is about to go: condemnedRecord
 //	tier/<tier>/repo/<repo>                              the repository; its revision is the generation
@@ -35,7 +36,7 @@ import (
 //	committed/<arrival>                                  everything it staged can be seen
 //	event/<ulid>                                         Event, not sealed yet
 //
-// The keys of promotions, policies, runs and the ledger stand with their packages.
+// The keys of promotions, policies, runs, the ledger and pulls stand with their packages.
 
 // Prefixes under which whole families of records are listed.
 const (

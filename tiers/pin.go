@@ -93,5 +93,11 @@ func (r *Registry) KeepRecord(t *Tier, d digest.Digest, id string) Put {
 	return Put{Key: refPrefix(t.store, d) + ".record/" + id}
 }
 
+// PullsKey is the reference that keeps the bytes of d in the store of t for the record
+// pulls/<id>, for who writes and deletes it together with that.
+func (t *Tier) PullsKey(d digest.Digest, id string) string {
+	return refPrefix(t.store, d) + kindPulls + "/" + id
+}
+
 // HasBytes asks that the store of t has the bytes of d.
 func (r *Registry) HasBytes(t *Tier, d digest.Digest) Condition { return Present(blobKey(t.store, d)) }

@@ -252,6 +252,12 @@ func (r *Repository) Manifest(ctx context.Context, reference string) (ocispec.De
 	return desc, body, nil
 }
 
+// Content reads the bytes of a digest in the store of t whole, checked, at most limit of
+// them, whoever may pull them. The error wraps oci.ErrBlobUnknown where the store has none.
+func (r *Registry) Content(ctx context.Context, t *Tier, d digest.Digest, limit int64) ([]byte, error) {
+	return r.content(ctx, t, d, limit)
+}
+
 // content reads the bytes of a digest whole, checked, at most limit of them.
 func (r *Registry) content(ctx context.Context, t *Tier, d digest.Digest, limit int64) ([]byte, error) {
 	_, blob, err := r.blobRecord(ctx, t.store, d)

@@ -28,6 +28,8 @@ type Config struct {
 	Signing SigningConfig `yaml:"signing" envPrefix:"SIGNING_"`
 	// Ledger says where the log of all that happens lies.
 	Ledger LedgerConfig `yaml:"ledger" envPrefix:"LEDGER_"`
+	// Pulls says which pulls are recorded, so that it is known who has what.
+	Pulls PullsConfig `yaml:"pulls" envPrefix:"PULLS_"`
 	// Webhooks are where events are delivered to. Default none.
 	Webhooks []WebhookConfig `yaml:"webhooks" envPrefix:"WEBHOOKS_"`
 	// Auth says who may do what. Without it anyone may do anything, and the server takes

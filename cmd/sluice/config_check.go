@@ -48,6 +48,7 @@ func (c *Config) check() error {
 	ck.gc()
 	ck.signing()
 	ck.ledger()
+	ck.pulls()
 	ck.webhooks()
 	ck.auth()
 	return errors.Join(ck.problems...)

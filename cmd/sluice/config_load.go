@@ -13,6 +13,8 @@ import (
 
 	"github.com/caarlos0/env/v11"
 	"go.yaml.in/yaml/v3"
+
+	"sluice.dev/sluice/tiers/pulls"
 )
 
 const (
@@ -24,7 +26,8 @@ const (
 
 func defaultConfig() *Config {
 	return &Config{Listen: defaultListen, Data: defaultData, Web: true,
-		GC: GCConfig{Interval: 24 * time.Hour, Promise: 24 * time.Hour, Drain: 20 * time.Minute, Uploads: 24 * time.Hour}}
+		GC:    GCConfig{Interval: 24 * time.Hour, Promise: 24 * time.Hour, Drain: 20 * time.Minute, Uploads: 24 * time.Hour},
+		Pulls: PullsConfig{Sample: "1", Keep: pulls.DefaultKeep, Interval: pulls.DefaultInterval}}
 }
 
 // configSource is where a configuration comes from.

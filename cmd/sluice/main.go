@@ -97,7 +97,9 @@ Exit codes: 0 done, 1 failed, 2 wrong use, 3 the policy said no.`,
 	root.AddCommand(
 		serveCommand(), demoCommand(),
 		promoteCommand(), rollbackCommand(), approveCommand(), evidenceCommand(), attestCommand(), verifyCommand(),
-		statusCommand(), policyCommand(), ledgerCommand(), eventsCommand(), webhookCommand(), gcCommand(), fsckCommand(), versionCommand(),
+		statusCommand(), policyCommand(), pullsCommand(),
+		ledgerCommand(), eventsCommand(), webhookCommand(),
+		gcCommand(), fsckCommand(), versionCommand(),
 	)
 	return root
 }

@@ -18,6 +18,7 @@ import (
 	"sluice.dev/sluice/server/events"
 	"sluice.dev/sluice/tiers"
 	"sluice.dev/sluice/tiers/ledger"
+	"sluice.dev/sluice/tiers/pulls"
 	"sluice.dev/sluice/tiers/runs"
 	"sluice.dev/sluice/web"
 )
@@ -45,6 +46,7 @@ type instance struct {
 	engine   *promote.Engine
 	ledger   *ledger.Ledger
 	webhooks *events.Sender
+	pulls    *pulls.Log
 	jobs     func() map[runs.Kind]runs.Job
 	runs     *runs.Runner
 	http     *http.Server
@@ -55,7 +57,7 @@ type instance struct {
 
 // newInstance is a server that was not started yet.
 func newInstance(cfg *Config, log *slog.Logger) *instance {
-	i := &instance{cfg: cfg, log: log, failed: make(chan error, 6)}
+	i := &instance{cfg: cfg, log: log, failed: make(chan error, 7)}
 	i.jobs = i.upkeep
 	return i
 }
@@ -98,6 +100,9 @@ func (i *instance) open(ctx context.Context) (err error) {
 		return err
 	}
 	if i.webhooks, err = i.openWebhooks(); err != nil {
+		return err
+	}
+	if i.pulls, err = i.openPulls(); err != nil {
 		return err
 	}
 	gate := promote.Config{Registry: i.registry, Signers: keys, URL: i.cfg.URL, Ledger: i.ledger.Origin(), Log: i.log, Alone: i.cfg.embedsEtcd()}
@@ -172,7 +177,7 @@ func (i *instance) seed(ctx context.Context) error {
 
 // server makes the HTTP side.
 func (i *instance) server(registry *tiers.Registry) (*server.Server, error) {
-	conf := server.Config{Registry: registry, Engine: i.engine, Ledger: i.ledger, Source: i.cfg.URL, Webhooks: i.webhooks, Runs: i.runs, Auth: i.auth, Hosts: map[string]string{}, Log: i.log, Ready: i.stores.Ready}
+	conf := server.Config{Registry: registry, Engine: i.engine, Ledger: i.ledger, Source: i.cfg.URL, Webhooks: i.webhooks, Pulls: i.pulls, Runs: i.runs, Auth: i.auth, Hosts: map[string]string{}, Log: i.log, Ready: i.stores.Ready}
 	for _, t := range i.cfg.Tiers {
 		if t.Host != "" {
 			conf.Hosts[t.Host] = t.Name
@@ -215,7 +220,7 @@ func (i *instance) authConfig() server.AuthConfig {
 }
 
 // run lets the server accept, the engine take up what was cut off, the ledger be sealed and
-// delivered, and the runs begin that are due. All of it outlives the context of the start and
+// delivered, pulls be recorded, and the runs begin that are due. All of it outlives the context of the start and
 // ends with close.
 func (i *instance) run(srv *server.Server) {
 	i.http = srv.HTTPServer(i.listener.Addr().String())
@@ -242,6 +247,11 @@ func (i *instance) run(srv *server.Server) {
 	i.work.Go(func() {
 		if err := i.webhooks.Run(ctx); err != nil && ctx.Err() == nil {
 			i.failed <- fmt.Errorf("webhooks: %w", err)
+		}
+	})
+	i.work.Go(func() {
+		if err := i.pulls.Run(ctx); err != nil {
+			i.failed <- fmt.Errorf("pulls: %w", err)
 		}
 	})
 	i.work.Go(func() {

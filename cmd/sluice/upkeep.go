@@ -10,6 +10,7 @@ import (
 	"sluice.dev/sluice/server/events"
 	"sluice.dev/sluice/tiers"
 	"sluice.dev/sluice/tiers/ledger"
+	"sluice.dev/sluice/tiers/pulls"
 	"sluice.dev/sluice/tiers/runs"
 )
 
@@ -107,6 +108,7 @@ func (i *instance) check(ctx context.Context, run runs.Run, progress func(any)) 
 	runs.AddCheck(&o)
 	ledger.AddCheck(&o)
 	events.AddCheck(&o, i.ledger)
+	pulls.AddCheck(&o, i.registry)
 	found, err := i.engine.Check(ctx, o, func(c tiers.Checked) { progress(checked{c}) })
 	return checked{found}, err
 }

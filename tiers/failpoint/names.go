@@ -10,7 +10,7 @@ import (
 // telling lists families of keys, the most telling first: a transaction is named by the
 // first of them that it writes or deletes.
 func telling() []string {
-	return []string{"ledger-batch", "ledger-head", "ledger-sealer", "committed", "promotion", "promotion-open", "pinned", "staged", "run", "condemned",
+	return []string{"ledger-batch", "ledger-head", "ledger-sealer", "committed", "promotion", "promotion-open", "pinned", "staged", "run", "pulls", "condemned",
 		"manifest", "tag", "pushing", "upload", "uploading", "blob", "intent", "link", "ref", "replica"}
 }
 
@@ -67,6 +67,7 @@ func activities() [][2]string {
 		{"/tiers.(*Registry).Check", "check"},
 		{"/tiers.(*Checking).", "check"},
 		{"/tiers/runs.", "runs"},
+		{"/tiers/pulls.", "pulls"},
 		{"/promote.", "promote"},
 		{"/tiers.(*Registry).transferAll", "promote"}, // its goroutines begin there
 		{"/tiers.(*Repository).Delete", "delete"},

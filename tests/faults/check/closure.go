@@ -144,7 +144,7 @@ func (s *state) references() {
 			_, holder, _ := strings.Cut(key, "/")
 			tier, name, _ := strings.Cut(holder, "/")
 			switch {
-			case strings.HasPrefix(holder, ".record/"):
+			case strings.HasPrefix(holder, ".record/"), strings.HasPrefix(holder, ".pulls/"):
 			case strings.HasPrefix(holder, ".pin/"):
 				s.report.Open++
 			case strings.HasPrefix(holder, ".manifest/"):
