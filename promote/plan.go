@@ -74,6 +74,10 @@ type plan struct {
 	standing  map[policy.Dependency][]string // of what builds used, where the policy asks
 	// What changes when evidence goes: the generations of its subjects, and cosign's tags.
 	generations, cosign []tiers.Record
+	// quarantined is what was in quarantine before anything was looked at, and held what of it
+	// the artifact is or holds; nil where that is nothing.
+	quarantined *tiers.Quarantined
+	held        *tiers.Quarantine
 	// tagsSeen is the generation of the repository when a commit saw them last.
 	tagsSeen tiers.Record
 	// references to blobs and manifests that all manifests have, and bytes that they and
@@ -154,11 +158,16 @@ func (e *Engine) planner(source *reader, basis tiers.Basis, pol *policy.Policy) 
 
 // planFor makes the plan for what the request names now.
 func (e *Engine) planFor(ctx context.Context, source *reader, r Request, pol *policy.Policy) (*plan, error) {
+	quarantined, err := e.registry.Quarantined(ctx)
+	if err != nil {
+		return nil, err
+	}
 	basis, err := source.Basis(ctx, r.Reference)
 	if err != nil {
 		return nil, err
 	}
 	p := e.planner(source, basis, pol)
+	p.plan.quarantined = quarantined
 	defer p.turnEnds()
 	p.follows = r.follows
 	if err := p.root(ctx, basis.Root); err != nil {
@@ -175,6 +184,11 @@ func (p *planner) root(ctx context.Context, desc ocispec.Descriptor) error {
 	}
 	own := len(p.plan.nodes)
 	var err error
+	if !p.plan.quarantined.None() {
+		if p.plan.held, err = p.plan.quarantined.Among(ctx, p.plan.digests(p.plan.nodes)...); err != nil {
+			return err
+		}
+	}
 	if p.plan.platforms, p.plan.evidence, err = platformsOf(ctx, p.source, desc, p.engine.registry.Now()); err != nil {
 		return err
 	}
@@ -284,6 +298,9 @@ func (p *planner) findEvidence(ctx context.Context, subject digest.Digest) error
 	}
 	found, err := attest.Find(ctx, p.source, subject, attest.Limits{MaxTotalBytes: min(attest.DefaultLimits().MaxTotalBytes, max(maxEvidence-p.content, 1))})
 	if err != nil {
+		return err
+	}
+	if err := uncounted(ctx, p.plan.quarantined, found); err != nil {
 		return err
 	}
 	p.plan.attached = append(p.plan.attached, attached{subject, found})
