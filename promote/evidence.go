@@ -34,17 +34,19 @@ func (e *Engine) Evidence(ctx context.Context, tier, repository string, d digest
 		return nil, err
 	}
 	_, evidence, err := facts(ctx, source, e.verifier.Verify, basis.Root, append(authorities(pol), e.own()...), e.registry.Now())
-	for i := range evidence {
-		ev := &evidence[i]
+	if err != nil {
+		return nil, err
+	}
+	for i, ev := range evidence {
 		held, err := quarantined.Among(ctx, ev.Manifest, ev.Layer)
 		if err != nil {
 			return nil, err
 		}
-		if held != nil { // it is shown, and counts for nobody
-			ev.Problem = held.Holds(ev.Manifest)
+		if held != nil {
+			evidence[i] = without(ev, held.Holds(ev.Manifest))
 		}
 	}
-	return evidence, err
+	return evidence, nil
 }
 
 // own are the registry's keys as authorities, so that its summaries show as verified.

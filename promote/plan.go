@@ -91,14 +91,15 @@ type plan struct {
 type attached struct {
 	subject digest.Digest
 	found   []attest.Attachment
+	held    []string // why each does not count, being in quarantine; empty where it may
 }
 
 // evidenceAt is the evidence as it counts at another time than that of the plan.
 func (p *plan) evidenceAt(verify verify, authorities []attest.Authority, now time.Time) []attest.Evidence {
 	evidence := slices.Clone(p.evidence[:p.unsigned])
 	for _, a := range p.attached {
-		for _, attachment := range a.found {
-			evidence = append(evidence, verify(attachment, a.subject, authorities, now))
+		for i, attachment := range a.found {
+			evidence = append(evidence, without(verify(attachment, a.subject, authorities, now), a.held[i]))
 		}
 	}
 	return evidence
@@ -300,13 +301,14 @@ func (p *planner) findEvidence(ctx context.Context, subject digest.Digest) error
 	if err != nil {
 		return err
 	}
-	if err := uncounted(ctx, p.plan.quarantined, found); err != nil {
+	held, err := uncounted(ctx, p.plan.quarantined, found)
+	if err != nil {
 		return err
 	}
-	p.plan.attached = append(p.plan.attached, attached{subject, found})
-	for _, attachment := range found {
+	p.plan.attached = append(p.plan.attached, attached{subject, found, held})
+	for i, attachment := range found {
 		p.content += int64(len(attachment.Content))
-		ev := p.engine.verifier.Verify(attachment, subject, authorities(p.policy), p.engine.registry.Now())
+		ev := without(p.engine.verifier.Verify(attachment, subject, authorities(p.policy), p.engine.registry.Now()), held[i])
 		p.plan.evidence = append(p.plan.evidence, ev)
 		// A link that a functionary of a layout signed is evidence that the policy uses.
 		if ev.Verified() || len(ev.Functionaries) > 0 {

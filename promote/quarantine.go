@@ -38,18 +38,27 @@ func holds(d digest.Digest, m *oci.Manifest) []digest.Digest {
 	return all
 }
 
-// uncounted has attestations that are in quarantine, by themselves or by their manifest, count
-// as ones that could not be read.
-func uncounted(ctx context.Context, q *tiers.Quarantined, found []attest.Attachment) error {
-	for i := range found {
-		a := &found[i]
+// uncounted says of attestations why they do not count because they are in quarantine, by
+// themselves or by their manifest; empty of those that may.
+func uncounted(ctx context.Context, q *tiers.Quarantined, found []attest.Attachment) ([]string, error) {
+	reasons := make([]string, len(found))
+	for i, a := range found {
 		held, err := q.Among(ctx, a.Manifest.Digest, a.Layer.Digest)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if held != nil {
-			a.Content, a.Problem = nil, held.Holds(a.Manifest.Digest)
+			reasons[i] = held.Holds(a.Manifest.Digest)
 		}
 	}
-	return nil
+	return reasons, nil
+}
+
+// without is evidence as it counts: where there is a reason for nobody, and it still says what
+// it states, so that whoever looks for it finds it.
+func without(ev attest.Evidence, reason string) attest.Evidence {
+	if reason != "" {
+		ev.Problem, ev.Signers, ev.Functionaries = reason, nil, nil
+	}
+	return ev
 }
