@@ -24,6 +24,7 @@ var (
 	ErrPolicyUnknown     = errors.New("policy unknown")
 	ErrRunUnknown        = errors.New("run unknown") // a collection or check
 	ErrWebhookUnknown    = errors.New("webhook unknown")
+	ErrQuarantineUnknown = errors.New("quarantine unknown")                 // the digest is not in quarantine
 	ErrManifestReference = errors.New("manifest refers to unknown content") // a blob or child is missing
 	ErrUnauthorized      = errors.New("authentication required")
 	ErrDenied            = errors.New("denied")

@@ -132,6 +132,11 @@ func (p *planner) refuses(ctx context.Context, desc ocispec.Descriptor, level in
 	if err != nil {
 		return fmt.Sprintf("cannot be read: %v", err), nil, nil
 	}
+	if q, err := p.plan.quarantined.Among(ctx, holds(desc.Digest, m)...); err != nil {
+		return "", nil, err
+	} else if q != nil {
+		return q.Holds(desc.Digest), nil, nil
+	}
 	if runs, err := p.runnable(ctx, desc.Digest, m); err != nil {
 		return "", nil, err
 	} else if runs {

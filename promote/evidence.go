@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"sluice.dev/sluice/oci"
 	"sluice.dev/sluice/promote/attest"
@@ -28,8 +29,24 @@ func (e *Engine) Evidence(ctx context.Context, tier, repository string, d digest
 	if err != nil {
 		return nil, err
 	}
+	quarantined, err := e.registry.Quarantined(ctx)
+	if err != nil {
+		return nil, err
+	}
 	_, evidence, err := facts(ctx, source, e.verifier.Verify, basis.Root, append(authorities(pol), e.own()...), e.registry.Now())
-	return evidence, err
+	if err != nil {
+		return nil, err
+	}
+	for i, ev := range evidence {
+		held, err := quarantined.Among(ctx, ev.Manifest, ev.Layer)
+		if err != nil {
+			return nil, err
+		}
+		if held != nil {
+			evidence[i] = without(ev, held.Holds(ev.Manifest))
+		}
+	}
+	return evidence, nil
 }
 
 // own are the registry's keys as authorities, so that its summaries show as verified.
@@ -71,13 +88,22 @@ func (e *Engine) Artifacts(ctx context.Context, tier, repository, last string, n
 	if err != nil {
 		return nil, "", err
 	}
+	descs := make([]ocispec.Descriptor, len(listed))
+	for i, m := range listed {
+		descs[i] = m.Descriptor
+	}
+	held, err := source.Quarantines(ctx, descs...)
+	if err != nil {
+		return nil, "", err
+	}
 	page = make([]Artifact, len(listed))
 	for i, m := range listed {
 		tags, err := source.TagsOf(ctx, m.Digest)
 		if err != nil {
 			return nil, "", err
 		}
-		page[i] = Artifact{Descriptor: m.Descriptor, Subject: m.Record.Subject, Tags: tags, CreatedAt: m.Record.CreatedAt, By: m.Record.By}
+		page[i] = Artifact{Descriptor: m.Descriptor, Subject: m.Record.Subject, Tags: tags, CreatedAt: m.Record.CreatedAt, By: m.Record.By,
+			Quarantine: held[i]}
 	}
 	return page, next, nil
 }

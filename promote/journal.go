@@ -72,6 +72,9 @@ func requestKey(r Request, root digest.Digest, policyDigest digest.Digest, p *pl
 	for _, t := range p.tags {
 		attached = append(attached, t.desc.Digest.String()+" "+t.tag)
 	}
+	if p.held != nil { // what succeeded before is something else
+		attached = append(attached, "quarantine "+p.held.ID)
+	}
 	slices.Sort(attached)
 	h := sha256.New()
 	enc := json.NewEncoder(h)

@@ -259,6 +259,7 @@ func (m *move) latePlan(ctx context.Context, now time.Time) (*plan, error) {
 	if generation.Revision != m.plan.basis.Generation.Revision {
 		from := e.reader(m.source)
 		p := e.planner(from, m.plan.basis, m.policy.Policy)
+		p.plan.quarantined = m.plan.quarantined // as the commit compares it
 		for chunk := range slices.Chunk(subjectsOf(m.plan.basis.Root, m.plan.platforms), aheadChunk) {
 			if err := p.findAll(ctx, chunk); err != nil {
 				return nil, err
@@ -273,7 +274,7 @@ func (m *move) latePlan(ctx context.Context, now time.Time) (*plan, error) {
 // change is the transaction of the commit, but for the journal and the event.
 func (m *move) change(ctx context.Context) (tiers.Change, error) {
 	var change tiers.Change
-	change.If = slices.Concat(unchanged(m.policy.records), m.plan.relied(), []tiers.Condition{m.source.HasManifest(m.o.Digest)})
+	change.If = slices.Concat(unchanged(m.policy.records), m.plan.relied(), []tiers.Condition{m.source.HasManifest(m.o.Digest), m.plan.quarantined.Unchanged()})
 	if m.o.Follows {
 		change.If = append(change.If, m.target.HasManifest(m.o.Digest))
 	}

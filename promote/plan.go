@@ -74,6 +74,10 @@ type plan struct {
 	standing  map[policy.Dependency][]string // of what builds used, where the policy asks
 	// What changes when evidence goes: the generations of its subjects, and cosign's tags.
 	generations, cosign []tiers.Record
+	// quarantined is what was in quarantine before anything was looked at, and held what of it
+	// the artifact is or holds; nil where that is nothing.
+	quarantined *tiers.Quarantined
+	held        *tiers.Quarantine
 	// tagsSeen is the generation of the repository when a commit saw them last.
 	tagsSeen tiers.Record
 	// references to blobs and manifests that all manifests have, and bytes that they and
@@ -87,14 +91,15 @@ type plan struct {
 type attached struct {
 	subject digest.Digest
 	found   []attest.Attachment
+	held    []string // why each does not count, being in quarantine; empty where it may
 }
 
 // evidenceAt is the evidence as it counts at another time than that of the plan.
 func (p *plan) evidenceAt(verify verify, authorities []attest.Authority, now time.Time) []attest.Evidence {
 	evidence := slices.Clone(p.evidence[:p.unsigned])
 	for _, a := range p.attached {
-		for _, attachment := range a.found {
-			evidence = append(evidence, verify(attachment, a.subject, authorities, now))
+		for i, attachment := range a.found {
+			evidence = append(evidence, without(verify(attachment, a.subject, authorities, now), a.held[i]))
 		}
 	}
 	return evidence
@@ -154,11 +159,16 @@ func (e *Engine) planner(source *reader, basis tiers.Basis, pol *policy.Policy) 
 
 // planFor makes the plan for what the request names now.
 func (e *Engine) planFor(ctx context.Context, source *reader, r Request, pol *policy.Policy) (*plan, error) {
+	quarantined, err := e.registry.Quarantined(ctx)
+	if err != nil {
+		return nil, err
+	}
 	basis, err := source.Basis(ctx, r.Reference)
 	if err != nil {
 		return nil, err
 	}
 	p := e.planner(source, basis, pol)
+	p.plan.quarantined = quarantined
 	defer p.turnEnds()
 	p.follows = r.follows
 	if err := p.root(ctx, basis.Root); err != nil {
@@ -175,6 +185,11 @@ func (p *planner) root(ctx context.Context, desc ocispec.Descriptor) error {
 	}
 	own := len(p.plan.nodes)
 	var err error
+	if !p.plan.quarantined.None() {
+		if p.plan.held, err = p.plan.quarantined.Among(ctx, p.plan.digests(p.plan.nodes)...); err != nil {
+			return err
+		}
+	}
 	if p.plan.platforms, p.plan.evidence, err = platformsOf(ctx, p.source, desc, p.engine.registry.Now()); err != nil {
 		return err
 	}
@@ -286,10 +301,14 @@ func (p *planner) findEvidence(ctx context.Context, subject digest.Digest) error
 	if err != nil {
 		return err
 	}
-	p.plan.attached = append(p.plan.attached, attached{subject, found})
-	for _, attachment := range found {
+	held, err := uncounted(ctx, p.plan.quarantined, found)
+	if err != nil {
+		return err
+	}
+	p.plan.attached = append(p.plan.attached, attached{subject, found, held})
+	for i, attachment := range found {
 		p.content += int64(len(attachment.Content))
-		ev := p.engine.verifier.Verify(attachment, subject, authorities(p.policy), p.engine.registry.Now())
+		ev := without(p.engine.verifier.Verify(attachment, subject, authorities(p.policy), p.engine.registry.Now()), held[i])
 		p.plan.evidence = append(p.plan.evidence, ev)
 		// A link that a functionary of a layout signed is evidence that the policy uses.
 		if ev.Verified() || len(ev.Functionaries) > 0 {

@@ -201,7 +201,11 @@ func (e *Engine) decide(ctx context.Context, r Request, p *plan, pol *inForce) (
 			Remedy:  fmt.Sprintf("sluice policy lint %s.yaml   # after adding %s to spec.repositories", pol.Name(), r.Repository),
 		}}}, nil
 	}
-	return pol.EvaluateContext(ctx, facts)
+	verdict, err := pol.EvaluateContext(ctx, facts)
+	if err == nil && p.held != nil {
+		verdict = quarantined(verdict, *p.held, p.basis.Root.Digest)
+	}
+	return verdict, err
 }
 
 // wait returns the journal once it is terminal, or waits for somebody else.

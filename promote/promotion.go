@@ -7,6 +7,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"sluice.dev/sluice/promote/policy"
+	"sluice.dev/sluice/tiers"
 )
 
 // Request asks that an artifact rise one tier.
@@ -145,4 +146,6 @@ type Artifact struct {
 	Tags      []string      `json:"tags"`
 	CreatedAt time.Time     `json:"createdAt"`
 	By        string        `json:"by"`
+	// Quarantine is what keeps it from being pulled: its own, or that of what it holds.
+	Quarantine *tiers.Quarantine `json:"quarantine,omitempty"`
 }

@@ -24,6 +24,9 @@ const (
 	ActionApprove Action = "approve"
 	ActionPolicy  Action = "policy"
 	ActionAdmin   Action = "admin"
+	// ActionQuarantine puts digests in quarantine and lifts that, ActionInspect pulls what is.
+	ActionQuarantine Action = "quarantine"
+	ActionInspect    Action = "inspect"
 )
 
 // Anonymous is who a request without credentials comes from.

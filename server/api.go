@@ -79,6 +79,8 @@ func (s *Server) api(e *echo.Echo) {
 	if s.runs != nil {
 		s.runRoutes(l)
 	}
+	l.lay(apiRoot+"/quarantines", route{get: s.getQuarantines, post: s.postQuarantine})
+	l.lay(apiRoot+"/quarantines/:digest", route{get: s.getQuarantine, delete: s.deleteQuarantine})
 	if s.gate == nil {
 		return
 	}

@@ -93,9 +93,10 @@ func (a *Auth) checkGrant(g Grant) error {
 	}
 	for _, action := range g.Actions {
 		switch action {
-		case ActionPull, ActionPush, ActionDelete, ActionPromote, ActionApprove, ActionPolicy, ActionAdmin:
+		case ActionPull, ActionPush, ActionDelete, ActionPromote, ActionApprove, ActionPolicy, ActionAdmin,
+			ActionQuarantine, ActionInspect:
 		default:
-			return fmt.Errorf("action %q is none of pull, push, delete, promote, approve, policy, admin", action)
+			return fmt.Errorf("action %q is none of pull, push, delete, promote, approve, policy, admin, quarantine, inspect", action)
 		}
 	}
 	for _, pattern := range append(slices.Clone(g.Tiers), g.Repositories...) {

@@ -133,6 +133,9 @@ func New(config Config) (*Server, error) {
 			return nil, fmt.Errorf("server: metrics: %w", err)
 		}
 	}
+	if err := m.registry.Register(newQuarantineMetrics(config.Registry)); err != nil {
+		return nil, fmt.Errorf("server: metrics: %w", err)
+	}
 	s.routes()
 	return s, nil
 }

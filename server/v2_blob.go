@@ -27,7 +27,7 @@ func (s *Server) getBlob(r v2Request) error {
 		return err
 	}
 	ctx := r.Request().Context()
-	blob, err := s.findBlob(r, d)
+	blob, err := pull(s, r, func(repo *tiers.Repository) (*tiers.Blob, error) { return s.findBlob(r, repo, d) })
 	if err != nil {
 		return err
 	}
@@ -63,12 +63,12 @@ func (s *Server) getBlob(r v2Request) error {
 
 // findBlob finds the blob that a client asks for. A client that may push and only asks
 // whether it is there means to leave out its upload: to that one it is promised.
-func (s *Server) findBlob(r v2Request, d digest.Digest) (*tiers.Blob, error) {
+func (s *Server) findBlob(r v2Request, repo *tiers.Repository, d digest.Digest) (*tiers.Blob, error) {
 	ctx := r.Request().Context()
 	if r.Request().Method == http.MethodHead && s.allow(r, ActionPush, r.repo.Tier.Name, r.repo.Name) == nil {
-		return r.repo.Promise(ctx, d)
+		return repo.Promise(ctx, d)
 	}
-	return r.repo.Blob(ctx, d)
+	return repo.Blob(ctx, d)
 }
 
 // blobReader lets http.ServeContent seek in a blob: nothing is asked of the store until

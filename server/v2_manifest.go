@@ -37,21 +37,29 @@ const (
 func (s *Server) getManifest(r v2Request) error {
 	ctx := r.Request().Context()
 	if r.Request().Method == http.MethodHead {
-		desc, err := r.repo.Resolve(ctx, r.route.ref)
+		desc, err := pull(s, r, func(repo *tiers.Repository) (ocispec.Descriptor, error) { return repo.Resolve(ctx, r.route.ref) })
 		if err != nil {
 			return s.pointBelow(r, err)
 		}
 		r.describe(desc)
 		return r.send(desc.Size, nil)
 	}
-	desc, body, err := r.repo.Manifest(ctx, r.route.ref)
+	m, err := pull(s, r, func(repo *tiers.Repository) (m pulledManifest, err error) {
+		m.desc, m.body, err = repo.Manifest(ctx, r.route.ref)
+		return m, err
+	})
 	if err != nil {
 		return s.pointBelow(r, err)
 	}
-	r.describe(desc)
-	err = r.send(desc.Size, body)
-	s.recordPull(r, desc.Digest)
+	r.describe(m.desc)
+	err = r.send(m.desc.Size, m.body)
+	s.recordPull(r, m.desc.Digest)
 	return err
+}
+
+type pulledManifest struct {
+	desc ocispec.Descriptor
+	body []byte
 }
 
 // send sends a manifest whose headers are set: all of it at once, as nearly every client

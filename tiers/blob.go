@@ -50,26 +50,30 @@ func (b *Blob) URL(ctx context.Context) (string, error) {
 // are unknown here (CVE-2024-39897). The error wraps oci.ErrBlobUnknown. The answer is no
 // promise that it stays: Promise is.
 func (r *Repository) Blob(ctx context.Context, d digest.Digest) (*Blob, error) {
-	link, stored, err := r.blobRecords(ctx, d)
+	found, err := r.blobRecords(ctx, d)
 	if err != nil {
 		return nil, err
 	}
-	blob, _, err := r.blobOf(ctx, d, link, stored)
+	blob, _, err := r.blobOf(ctx, d, found)
 	return blob, err
 }
 
-// blobRecords reads the repository's link to a blob and the record of its bytes, in one
-// step.
-func (r *Repository) blobRecords(ctx context.Context, d digest.Digest) (link, stored Record, err error) {
-	records, err := r.registry.catalog.Get(ctx, linkKey(r.Tier.Name, r.Name, d), blobKey(r.Tier.store, d))
+// blobRecords are the repository's link to a blob, the record of its bytes and, where a
+// client pulls, the generation of what is in quarantine, of one moment.
+type blobRecords struct{ link, stored, generation Record }
+
+// blobRecords reads them in one step.
+func (r *Repository) blobRecords(ctx context.Context, d digest.Digest) (blobRecords, error) {
+	records, generation, err := r.pulled(ctx, linkKey(r.Tier.Name, r.Name, d), blobKey(r.Tier.store, d))
 	if err != nil {
-		return link, stored, fmt.Errorf("blob %s@%s: %w", r.FullName(), d, err)
+		return blobRecords{}, fmt.Errorf("blob %s@%s: %w", r.FullName(), d, err)
 	}
-	return records[0], records[1], nil
+	return blobRecords{records[0], records[1], generation}, nil
 }
 
 // blobOf makes of these records the blob, if the repository shows it.
-func (r *Repository) blobOf(ctx context.Context, d digest.Digest, link, stored Record) (*Blob, blobRecord, error) {
+func (r *Repository) blobOf(ctx context.Context, d digest.Digest, found blobRecords) (*Blob, blobRecord, error) {
+	link, stored := found.link, found.stored
 	unknown := fmt.Errorf("%w: %s@%s", oci.ErrBlobUnknown, r.FullName(), d)
 	if link.Revision == 0 || stored.Revision == 0 {
 		return nil, blobRecord{}, unknown
@@ -84,11 +88,14 @@ func (r *Repository) blobOf(ctx context.Context, d digest.Digest, link, stored R
 	if err != nil {
 		return nil, b, err
 	}
+	if err := r.refuse(ctx, found.generation, ocispec.Descriptor{Digest: d}); err != nil {
+		return nil, b, err
+	}
 	return &Blob{Digest: d, Size: b.Size, key: b.Key, bucket: r.Tier.Bucket, redirect: r.Tier.Redirect}, b, nil
 }
 
 // Mount lets the repository read a blob that from holds, if both lie in one store; ok
-// says whether it did.
+// says whether it did. What is in quarantine is refused with a *QuarantinedError.
 func (r *Repository) Mount(ctx context.Context, from *Repository, d digest.Digest) (ok bool, err error) {
 	if err := r.Pushable(""); err != nil {
 		return false, err
@@ -104,7 +111,7 @@ func (r *Repository) Mount(ctx context.Context, from *Repository, d digest.Diges
 }
 
 func (r *Repository) mount(ctx context.Context, from *Repository, d digest.Digest) error {
-	if _, err := from.Blob(ctx, d); err != nil {
+	if _, err := from.ForPull().Blob(ctx, d); err != nil {
 		return err
 	}
 	record, blob, err := r.registry.blobRecord(ctx, r.Tier.store, d)

@@ -19,7 +19,8 @@ func tierFamilies() []string {
 }
 
 func otherFamilies() []string {
-	return []string{prefixUpload, "uploading/", prefixEvent, "pinned/", "staged/", committedKey(""), catalogIDKey, schemaKey, sessionKeyKey}
+	return []string{prefixUpload, "uploading/", prefixEvent, "pinned/", "staged/", committedKey(""), catalogIDKey, schemaKey, sessionKeyKey,
+		prefixQuarantine, quarantinedKey}
 }
 
 // checkFamilies looks for records of families that nobody knows: one that was restored or

@@ -49,5 +49,6 @@ const (
 	KindStagedOrphan    = "staged-orphan"    // I8: the journal of an arrival that nobody works on
 	KindCommittedOrphan = "committed-orphan" // I5: the commit record of an arrival that nobody works on
 	KindMarkOrphan      = "mark-orphan"      // I5: a record is marked as of an arrival that nobody works on
+	KindQuarantineCount = "quarantine-count" // the generation of the quarantines does not count those there are
 	KindUsageDrift      = "usage-drift"      // the count of a quota is not what its repositories hold
 )

@@ -242,6 +242,17 @@ var plantedLeftOvers = []planted{
 				c.t.Fatal(err)
 			}
 		}},
+	{name: "quarantines that are not counted", finds: kindsOf("quarantine-count"),
+		plant: func(c *checked) { c.quarantine(nobody); c.edit("quarantined", map[string]any{"count": 5}) }},
+	{name: "quarantines without their generation", finds: kindsOf("quarantine-count"),
+		plant: func(c *checked) { c.quarantine(nobody); c.remove("quarantined") }},
+	{name: "a generation of quarantines that cannot be read", finds: kindsOf("quarantine-count"),
+		plant: func(c *checked) { c.quarantine(nobody); c.plant("quarantined", `{"count":"many"}`) }},
+	{name: "a quarantine of another digest", finds: kindsOf("record-invalid"), left: kindsOf("record-invalid"),
+		plant: func(c *checked) {
+			c.quarantine(nobody)
+			c.edit("quarantine/"+nobody, map[string]any{"digest": c.layer.Digest})
+		}},
 	{name: "a quota that drifted", finds: kindsOf("usage-drift"),
 		edit: func(config *tiers.Config) {
 			config.Tiers[0].Limits.Quotas = []tiers.Quota{{Prefix: "acme", Bytes: 1 << 20}}

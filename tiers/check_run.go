@@ -102,7 +102,7 @@ func (r *Registry) Check(ctx context.Context, o CheckOptions, progress func(Chec
 // structure are the phases that read records and manifests. Bytes come first: what is found
 // about them explains what is found about those who need them.
 func (c *Checking) structure() []CheckPhase {
-	phases := []CheckPhase{{"families", run((*Checking).checkFamilies)}, {"keys", run((*Checking).checkSingles)}, {"uploads", run((*Checking).checkUploads)}}
+	phases := []CheckPhase{{"families", run((*Checking).checkFamilies)}, {"keys", run((*Checking).checkSingles)}, {"quarantines", run((*Checking).checkQuarantines)}, {"uploads", run((*Checking).checkUploads)}}
 	for _, s := range c.stores {
 		phases = append(phases, CheckPhase{"objects of " + s.names(), func(ctx context.Context, c *Checking) error { return c.checkObjects(ctx, s) }})
 	}

@@ -25,6 +25,9 @@ const (
 	EventStanding        EventType = "standing.changed"  // what stands in a tier would no longer pass, or would again
 	EventPolicySet       EventType = "policy.set"
 	EventRepaired        EventType = "check.repaired" // a check mended a fault: Body is the finding
+
+	EventQuarantined      EventType = "quarantine.added"  // a digest can be pulled nowhere: Body is the Quarantine
+	EventQuarantineLifted EventType = "quarantine.lifted" // it can again: Body is what the Quarantine was
 )
 
 // Event is one change of state, written in the transaction that made it and with all

@@ -35,6 +35,8 @@ import (
 //	staged/<arrival>/<ulid>                              what a batch of an arrival staged
 //	committed/<arrival>                                  everything it staged can be seen
 //	event/<ulid>                                         Event, not sealed yet
+//	quarantine/<digest>                                  nobody may pull it: Quarantine
+//	quarantined                                          the generation of all quarantines: quarantinedRecord
 //
 // The keys of promotions, policies, runs, the ledger and pulls stand with their packages.
 

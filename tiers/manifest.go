@@ -101,10 +101,11 @@ func (r *Repository) PutManifest(ctx context.Context, reference string, want dig
 }
 
 // read reads all that the push looks at in one step, or in few where it refers to much:
-// under load each read costs as much as a sync of the catalog.
+// under load each read costs as much as a sync of the catalog. It refuses what is in
+// quarantine.
 func (p *push) read(ctx context.Context) error {
 	t, name := p.repo.Tier, p.repo.Name
-	keys := []string{manifestKey(t.Name, name, p.desc.Digest), blobKey(t.store, p.desc.Digest)}
+	keys := []string{manifestKey(t.Name, name, p.desc.Digest), blobKey(t.store, p.desc.Digest), quarantinedKey}
 	for _, tag := range p.tags {
 		keys = append(keys, tagKey(t.Name, name, tag))
 	}
@@ -124,7 +125,7 @@ func (p *push) read(ctx context.Context) error {
 	for _, record := range records {
 		p.records[record.Key] = record
 	}
-	return nil
+	return p.checkQuarantine(ctx)
 }
 
 // check finds everything that the manifest needs in the repository, of the size and type
@@ -221,6 +222,25 @@ func (p *push) store(ctx context.Context, body []byte) error {
 		r.bodies.put(p.desc.Digest, body) // it will be pulled soon
 	}
 	return err
+}
+
+// checkQuarantine refuses a manifest that is in quarantine or holds what is: nobody could pull
+// it. Its subject does not count: what is pushed about it may be the evidence against it.
+func (p *push) checkQuarantine(ctx context.Context) error {
+	descs := []ocispec.Descriptor{{Digest: p.desc.Digest}}
+	for _, d := range holdingsOf(p.manifest).blobs {
+		descs = append(descs, ocispec.Descriptor{Digest: d})
+	}
+	for _, desc := range append(descs, p.manifest.Children...) {
+		q, err := p.repo.registry.quarantineIn(ctx, p.repo.Tier, p.records[quarantinedKey], desc)
+		if err != nil {
+			return err
+		}
+		if q != nil {
+			return &QuarantinedError{Quarantine: *q, Digest: p.desc.Digest}
+		}
+	}
+	return nil
 }
 
 // stageReferences writes all references but the last batch, which it returns. While they
@@ -334,6 +354,7 @@ func (p *push) complete(ctx context.Context, change *Change, record Record) erro
 	if err := p.staged.change(ctx, change, p.records[blobKey(t.store, d)]); err != nil {
 		return err
 	}
+	change.If = append(change.If, Unchanged(p.records[quarantinedKey]))
 	change.If = append(change.If, Unchanged(record))
 	change.Put = append(change.Put, Put{Key: repoKey(t.Name, name), Value: Encode(repositoryRecord{})})
 	if !isNew {

@@ -63,11 +63,12 @@ func (r *Repository) Promise(ctx context.Context, d digest.Digest) (blob *Blob, 
 }
 
 func (r *Repository) promise(ctx context.Context, d digest.Digest) (*Blob, error) {
-	link, stored, err := r.blobRecords(ctx, d)
+	found, err := r.blobRecords(ctx, d)
 	if err != nil {
 		return nil, err
 	}
-	blob, b, err := r.blobOf(ctx, d, link, stored)
+	link, stored := found.link, found.stored
+	blob, b, err := r.blobOf(ctx, d, found)
 	if err != nil || !r.Tier.Push && !r.own {
 		return blob, err
 	}

@@ -78,10 +78,12 @@ type Registry struct {
 	sessionKey []byte // authenticates the ids of upload sessions
 	bodies     bodies
 	pages      *pages
-	largest    int64 // bytes that one request to a store may hold
-	collection CollectConfig
-	id         string // of the catalog
-	window     int    // how many objects a search for strays remembers at once
+	// quarantined is what must not be pulled.
+	quarantined *quarantined
+	largest     int64 // bytes that one request to a store may hold
+	collection  CollectConfig
+	id          string // of the catalog
+	window      int    // how many objects a search for strays remembers at once
 }
 
 // New checks the configuration and asks every bucket who it is.
@@ -117,6 +119,9 @@ func New(ctx context.Context, config Config) (*Registry, error) {
 		return nil, err
 	}
 	if r.pages, err = newPages(); err != nil {
+		return nil, err
+	}
+	if r.quarantined, err = newQuarantined(); err != nil {
 		return nil, err
 	}
 	if r.sessionKey, err = r.sharedSecret(ctx); err != nil {
@@ -292,6 +297,7 @@ func (r *Registry) Now() time.Time { return r.now().UTC() }
 func (r *Registry) Forget() {
 	r.pages.clear()
 	r.bodies.clear()
+	r.quarantined.held.clear()
 }
 
 // EventPut completes e and returns the write that records it.

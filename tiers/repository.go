@@ -24,6 +24,16 @@ type Repository struct {
 
 	registry *Registry
 	own      bool // the registry itself writes
+	pull     bool // a client pulls: it gets nothing that is in quarantine
+}
+
+// ForPull is the repository as clients pull from it: Resolve, Manifest, Blob and Promise
+// refuse what is in quarantine and every manifest that holds such, with a *QuarantinedError.
+// That costs no further read of the catalog while nothing is put there or lifted.
+func (r *Repository) ForPull() *Repository {
+	pull := *r
+	pull.pull = true
+	return &pull
 }
 
 // AsRegistry is the repository as the registry itself writes to it: what it has verified,
@@ -115,39 +125,77 @@ func seen[T interface{ marks() []string }](ctx context.Context, r *Registry, rec
 	}
 }
 
-// Resolve finds the manifest that a tag or digest names. The error wraps
-// oci.ErrManifestUnknown where there is none.
-func (r *Repository) Resolve(ctx context.Context, reference string) (ocispec.Descriptor, error) {
-	if !oci.IsDigest(reference) {
-		return r.resolveTag(ctx, reference)
+// pulled reads records and, where a client pulls, in the same step the generation of what
+// is in quarantine.
+func (r *Repository) pulled(ctx context.Context, keys ...string) (records []Record, generation Record, err error) {
+	if !r.pull {
+		records, err = r.registry.catalog.Get(ctx, keys...)
+		return records, Record{}, err
 	}
-	d, err := oci.ParseDigest(reference)
+	records, err = r.registry.catalog.Get(ctx, append(keys, quarantinedKey)...)
 	if err != nil {
-		return ocispec.Descriptor{}, err
+		return nil, Record{}, err
 	}
-	_, m, err := r.manifestRecord(ctx, d)
-	if err != nil {
-		return ocispec.Descriptor{}, err
-	}
-	return m.descriptor(d), nil
+	return records[:len(keys)], records[len(keys)], nil
 }
 
-func (r *Repository) resolveTag(ctx context.Context, tag string) (ocispec.Descriptor, error) {
-	if oci.CheckTag(tag) != nil { // no manifest can have such a name
-		return ocispec.Descriptor{}, fmt.Errorf("%w: %s:%s", oci.ErrManifestUnknown, r.FullName(), tag)
+// refuse refuses to have something pulled that is in quarantine at a generation, or holds
+// such.
+func (r *Repository) refuse(ctx context.Context, generation Record, desc ocispec.Descriptor) error {
+	if !r.pull {
+		return nil
 	}
-	record, err := r.get(ctx, tagKey(r.Tier.Name, r.Name, tag))
-	if err != nil {
-		return ocispec.Descriptor{}, fmt.Errorf("resolve %s:%s: %w", r.FullName(), tag, err)
+	q, err := r.registry.quarantineIn(ctx, r.Tier, generation, desc)
+	if err == nil && q != nil {
+		err = &QuarantinedError{Quarantine: *q, Digest: desc.Digest}
 	}
-	if record.Revision == 0 {
-		return ocispec.Descriptor{}, fmt.Errorf("%w: %s:%s", oci.ErrManifestUnknown, r.FullName(), tag)
+	return err
+}
+
+// Resolve finds the manifest that a tag or digest names. The error wraps
+// oci.ErrManifestUnknown where there is none.
+func (r *Repository) Resolve(ctx context.Context, reference string) (desc ocispec.Descriptor, err error) {
+	var generation Record
+	if oci.IsDigest(reference) {
+		desc, generation, err = r.resolveDigest(ctx, reference)
+	} else {
+		desc, generation, err = r.resolveTag(ctx, reference)
 	}
-	t, err := Decode[TagRecord](record)
+	if err == nil {
+		err = r.refuse(ctx, generation, desc)
+	}
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
-	return ocispec.Descriptor{MediaType: t.MediaType, Digest: t.Digest, Size: t.Size}, nil
+	return desc, nil
+}
+
+func (r *Repository) resolveDigest(ctx context.Context, reference string) (desc ocispec.Descriptor, generation Record, err error) {
+	d, err := oci.ParseDigest(reference)
+	if err != nil {
+		return desc, generation, err
+	}
+	records, generation, err := r.pulled(ctx, manifestKey(r.Tier.Name, r.Name, d))
+	if err != nil {
+		return desc, generation, fmt.Errorf("manifest %s@%s: %w", r.FullName(), d, err)
+	}
+	_, m, err := r.shownManifest(ctx, d, records[0])
+	return m.descriptor(d), generation, err
+}
+
+func (r *Repository) resolveTag(ctx context.Context, tag string) (desc ocispec.Descriptor, generation Record, err error) {
+	if oci.CheckTag(tag) != nil { // no manifest can have such a name
+		return desc, generation, fmt.Errorf("%w: %s:%s", oci.ErrManifestUnknown, r.FullName(), tag)
+	}
+	records, generation, err := r.pulled(ctx, tagKey(r.Tier.Name, r.Name, tag))
+	if err != nil {
+		return desc, generation, fmt.Errorf("resolve %s:%s: %w", r.FullName(), tag, err)
+	}
+	if records[0].Revision == 0 {
+		return desc, generation, fmt.Errorf("%w: %s:%s", oci.ErrManifestUnknown, r.FullName(), tag)
+	}
+	t, err := Decode[TagRecord](records[0])
+	return ocispec.Descriptor{MediaType: t.MediaType, Digest: t.Digest, Size: t.Size}, generation, err
 }
 
 // manifestRecord reads the record of a manifest that can be seen.
@@ -156,6 +204,11 @@ func (r *Repository) manifestRecord(ctx context.Context, d digest.Digest) (Recor
 	if err != nil {
 		return record, ManifestRecord{}, fmt.Errorf("manifest %s@%s: %w", r.FullName(), d, err)
 	}
+	return r.shownManifest(ctx, d, record)
+}
+
+// shownManifest decodes the record of a manifest, as it was read, that can be seen.
+func (r *Repository) shownManifest(ctx context.Context, d digest.Digest, record Record) (Record, ManifestRecord, error) {
 	if record.Revision == 0 {
 		return record, ManifestRecord{}, fmt.Errorf("%w: %s@%s", oci.ErrManifestUnknown, r.FullName(), d)
 	}

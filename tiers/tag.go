@@ -206,7 +206,7 @@ func (r *Repository) DeleteTag(ctx context.Context, tag string) error {
 // empty, as long as it points there.
 func (r *Repository) deleteTag(ctx context.Context, tag string, only digest.Digest, by *removal) error {
 	return Retry(ctx, func() error {
-		desc, err := r.resolveTag(ctx, tag)
+		desc, _, err := r.resolveTag(ctx, tag)
 		if err != nil || only != "" && desc.Digest != only {
 			return err
 		}

@@ -39,6 +39,7 @@ type artifactView struct {
 	Steps      []step
 	History    []promotionRow
 	Evidence   evidenceView
+	Quarantine *tiers.Quarantine // what keeps it from being pulled
 }
 
 // platformRow is a manifest of an index.
@@ -78,6 +79,9 @@ func (q *query) artifact(tier, repository, reference string) (result, error) {
 		return result{}, fmt.Errorf("manifest %s: %w", artifactURL(tier, repository, reference), err)
 	}
 	view := artifactView{Tier: t, Repository: repository, Reference: reference, Host: q.Host, Descriptor: desc, Kind: kind(desc.MediaType, manifest.ArtifactType)}
+	if view.Quarantine, err = q.Registry.Quarantine(ctx, tier, repository, desc); err != nil {
+		return result{}, fmt.Errorf("quarantine of %s: %w", desc.Digest, err)
+	}
 	view.Descriptor.ArtifactType = manifest.ArtifactType
 	view.addContent(manifest)
 	tags, err := q.Registry.TagsOf(ctx, tier, repository, desc.Digest)

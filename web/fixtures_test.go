@@ -27,6 +27,7 @@ type store struct {
 	promotions []promote.Promotion // newest first
 	evidence   map[digest.Digest][]attest.Evidence
 	infos      []promote.PolicyInfo
+	held       map[digest.Digest]*tiers.Quarantine
 	err        error // every answer, if set
 }
 
@@ -135,6 +136,10 @@ func (s *store) Manifest(_ context.Context, tier, repository, reference string) 
 	return ocispec.Descriptor{MediaType: m.MediaType, ArtifactType: m.ArtifactType, Digest: d, Size: int64(len(body))}, body, s.err
 }
 
+func (s *store) Quarantine(_ context.Context, _, _ string, desc ocispec.Descriptor) (*tiers.Quarantine, error) {
+	return s.held[desc.Digest], s.err
+}
+
 func (s *store) Promotion(_ context.Context, id string) (promote.Promotion, error) {
 	for _, p := range s.promotions {
 		if p.ID == id {
@@ -170,7 +175,7 @@ func (s *store) Artifacts(ctx context.Context, tier, repository, last string, n 
 		if err != nil {
 			return nil, "", err
 		}
-		a := promote.Artifact{Descriptor: desc, CreatedAt: now().Add(-26 * time.Minute), By: "ci"}
+		a := promote.Artifact{Descriptor: desc, Quarantine: s.held[desc.Digest], CreatedAt: now().Add(-26 * time.Minute), By: "ci"}
 		if m.Subject != nil {
 			a.Subject = m.Subject.Digest
 		}

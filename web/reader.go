@@ -29,6 +29,8 @@ type Registry interface {
 	Resolve(ctx context.Context, tier, repository, reference string) (ocispec.Descriptor, error)
 	// Manifest reads the bytes of a manifest, checked against its digest.
 	Manifest(ctx context.Context, tier, repository, reference string) (ocispec.Descriptor, []byte, error)
+	// Quarantine is what keeps a manifest from being pulled; nil where nothing does.
+	Quarantine(ctx context.Context, tier, repository string, desc ocispec.Descriptor) (*tiers.Quarantine, error)
 }
 
 // Gate is what the pages read of the promotions; *promote.Engine is one.
@@ -88,4 +90,16 @@ func (r reader) Manifest(ctx context.Context, tier, repository, reference string
 		return ocispec.Descriptor{}, nil, err
 	}
 	return repo.Manifest(ctx, reference)
+}
+
+func (r reader) Quarantine(ctx context.Context, tier, repository string, desc ocispec.Descriptor) (*tiers.Quarantine, error) {
+	repo, err := r.Repository(tier, repository, "")
+	if err != nil {
+		return nil, err
+	}
+	held, err := repo.Quarantines(ctx, desc)
+	if err != nil {
+		return nil, err
+	}
+	return held[0], nil
 }

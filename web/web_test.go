@@ -22,6 +22,7 @@ import (
 	"sluice.dev/sluice/promote"
 	"sluice.dev/sluice/promote/attest"
 	"sluice.dev/sluice/promote/policy"
+	"sluice.dev/sluice/tiers"
 	"sluice.dev/sluice/web"
 )
 
@@ -139,6 +140,21 @@ func TestUnfinishedPromotions(t *testing.T) {
 	wants(t, body(t, h, "/promotions/"+s.promotions[0].ID), "under way", "Not decided yet.")
 	wants(t, body(t, h, "/promotions/"+s.promotions[1].ID), "undecided", "Nothing was let through.", "the store did not answer in time")
 	wants(t, body(t, h, "/"), "under way", "the store did not answer in time")
+}
+
+// What is in quarantine says so, and why: on its page and where it is listed.
+func TestQuarantined(t *testing.T) {
+	s := sample()
+	d, layer := refused(s).Digest, digest.FromString("layer")
+	lacks(t, body(t, serve(t, s), "/artifacts/dev/acme/app:1.5.0-rc1"), "quarantine")
+	s.held = map[digest.Digest]*tiers.Quarantine{d: {ID: "Q1", Digest: layer, Reason: "a <backdoor>", Owner: "security", CreatedAt: now(), ExpiresAt: now()}}
+	page := body(t, serve(t, s), "/artifacts/dev/acme/app:1.5.0-rc1")
+	wants(t, page, "</span> in quarantine</span>", "a &lt;backdoor&gt;", "was put in quarantine by security", "which it holds", layer.String(), "until <time")
+	s.held[d].Digest, s.held[d].ExpiresAt = d, time.Time{}
+	page = body(t, serve(t, s), "/artifacts/dev/acme/app:1.5.0-rc1")
+	wants(t, page, "Nobody may pull it: it was put in quarantine")
+	lacks(t, page, "which it holds", "until <time")
+	wants(t, body(t, serve(t, s), "/artifacts/dev/acme/app"), `title="a &lt;backdoor&gt;"`, "</span> in quarantine</span>")
 }
 
 func TestArtifact(t *testing.T) {

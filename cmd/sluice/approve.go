@@ -57,7 +57,7 @@ key, say. The key's password is read from SLUICE_KEY_PASSWORD or COSIGN_PASSWORD
 			if err != nil {
 				return err
 			}
-			c, err := newClient(cmd, conn, ref.Host)
+			c, err := newInspector(cmd, conn, ref.Host)
 			if err != nil {
 				return err
 			}

@@ -66,7 +66,7 @@ Short names of types:
 			if err != nil {
 				return err
 			}
-			c, err := newClient(cmd, conn, ref.Host)
+			c, err := newInspector(cmd, conn, ref.Host)
 			if err != nil {
 				return err
 			}

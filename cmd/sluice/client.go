@@ -21,6 +21,8 @@ import (
 	"oras.land/oras-go/v2/registry/remote/auth"
 	"oras.land/oras-go/v2/registry/remote/credentials"
 	"oras.land/oras-go/v2/registry/remote/errcode"
+
+	"sluice.dev/sluice/server"
 )
 
 const (
@@ -59,6 +61,16 @@ func newClient(cmd *cobra.Command, c connection, host string) (*client, error) {
 		return nil, err
 	}
 	return dial(host, plain, c.insecure, store), nil
+}
+
+// newInspector is newClient for verbs that look at artifacts and run nothing: what is in
+// quarantine can still be attested.
+func newInspector(cmd *cobra.Command, conn connection, host string) (*client, error) {
+	c, err := newClient(cmd, conn, host)
+	if err == nil {
+		c.auth.Header.Set(server.HeaderQuarantine, server.Inspect)
+	}
+	return c, err
 }
 
 // dockerCredentials are what docker login left. Whoever has no home has no credentials.

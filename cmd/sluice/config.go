@@ -161,5 +161,5 @@ type GrantConfig struct {
 	Users        []string `yaml:"users"`
 	Tiers        []string `yaml:"tiers"`        // default: all
 	Repositories []string `yaml:"repositories"` // globs without the tier, ** crosses slashes; default: all
-	Actions      []string `yaml:"actions"`      // pull, push, delete, promote, approve, policy, admin
+	Actions      []string `yaml:"actions"`      // pull, push, delete, promote, approve, policy, admin, quarantine, inspect
 }

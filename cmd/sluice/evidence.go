@@ -45,7 +45,7 @@ are verified by the registry against the authorities of its policies.`,
 			if err != nil {
 				return err
 			}
-			c, err := newClient(cmd, conn, ref.Host)
+			c, err := newInspector(cmd, conn, ref.Host)
 			if err != nil {
 				return err
 			}

@@ -49,12 +49,26 @@ func tell(e tiers.Event) told {
 		return tellStanding(e)
 	case tiers.EventPolicySet:
 		return told{what: fmt.Sprintf("put policy %s in force for %s: %s", e.Policy, e.Tier, short(e.Digest)), details: was(e.Previous)}
+	case tiers.EventQuarantined:
+		return tellQuarantine(e)
+	case tiers.EventQuarantineLifted:
+		return told{mark: "✓", style: green, what: fmt.Sprintf("lifted the quarantine of %s", short(e.Digest)), details: why(e.Cause)}
 	case tiers.EventRepaired:
 		return tellRepair(e)
 	case ledger.EventKeyChanged:
 		return told{what: "signs the ledger with another key from here on", details: []string{e.Cause}}
 	}
 	return told{what: fmt.Sprintf("%s: %s", e.Type, strings.Trim(it, "/@")), details: why(e.Cause)}
+}
+
+// tellQuarantine says what was put in quarantine, why and until when.
+func tellQuarantine(e tiers.Event) told {
+	t := told{mark: "!", style: red, what: fmt.Sprintf("put %s in quarantine", short(e.Digest)), details: why(e.Cause)}
+	var q tiers.Quarantine
+	if err := json.Unmarshal(e.Body, &q); err == nil && !q.ExpiresAt.IsZero() {
+		t.details = append(t.details, "until "+q.ExpiresAt.Local().Format("2006-01-02 15:04:05"))
+	}
+	return t
 }
 
 // tellRepair says what a check has found and mended.

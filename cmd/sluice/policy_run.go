@@ -38,7 +38,7 @@ policy says no.`,
 			if err != nil {
 				return err
 			}
-			c, err := newClient(cmd, conn, ref.Host)
+			c, err := newInspector(cmd, conn, ref.Host)
 			if err != nil {
 				return err
 			}

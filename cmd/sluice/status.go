@@ -17,6 +17,7 @@ import (
 	"sluice.dev/sluice/oci"
 	"sluice.dev/sluice/promote"
 	"sluice.dev/sluice/promote/policy"
+	"sluice.dev/sluice/tiers"
 )
 
 // maxGates is how many artifacts of a tier the next gate is asked about: the newest.
@@ -46,6 +47,8 @@ type artifactStatus struct {
 	CreatedAt time.Time     `json:"createdAt"`
 	By        string        `json:"by"`
 	Next      []gateStatus  `json:"next,omitempty"`
+	// Quarantine is what keeps it from being pulled.
+	Quarantine *tiers.Quarantine `json:"quarantine,omitempty"`
 }
 
 // gateStatus is what a gate says of an artifact below it.
@@ -78,7 +81,7 @@ func statusCommand() *cobra.Command {
 			if !ok || host == "" || oci.CheckName(repository) != nil {
 				return wrongUse(cmd, "%q: want HOST/REPOSITORY without tier, tag and digest, 127.0.0.1:5000/acme/app say", args[0])
 			}
-			c, err := newClient(cmd, conn, host)
+			c, err := newInspector(cmd, conn, host)
 			if err != nil {
 				return err
 			}
@@ -147,7 +150,7 @@ func (c *client) tierStatus(ctx context.Context, tier, repository string) (tierS
 		if len(tags) == 0 || a.Subject != "" {
 			continue
 		}
-		out.Artifacts = append(out.Artifacts, artifactStatus{Digest: a.Digest, Tags: tags, MediaType: a.MediaType, CreatedAt: a.CreatedAt, By: a.By})
+		out.Artifacts = append(out.Artifacts, artifactStatus{Digest: a.Digest, Tags: tags, MediaType: a.MediaType, CreatedAt: a.CreatedAt, By: a.By, Quarantine: a.Quarantine})
 	}
 	slices.SortFunc(out.Artifacts, func(a, b artifactStatus) int {
 		return cmp.Or(b.CreatedAt.Compare(a.CreatedAt), cmp.Compare(a.Digest, b.Digest))
@@ -195,13 +198,21 @@ func (p *printer) status(s repositoryStatus) {
 		rows := make([][]cell, 0, len(t.Artifacts))
 		for _, a := range t.Artifacts {
 			rows = append(rows, []cell{plain("%s", strings.Join(a.Tags, " ")), plain("%s", short(a.Digest)),
-				plain("%s", a.CreatedAt.Local().Format("2006-01-02 15:04")), gateCell(a.Next)})
+				plain("%s", a.CreatedAt.Local().Format("2006-01-02 15:04")), stateCell(a)})
 		}
 		if len(rows) > 0 {
 			p.table("  ", []string{"TAGS", "DIGEST", "SINCE", "NEXT"}, rows)
 		}
 		p.wants(s, t)
 	}
+}
+
+// stateCell says that an artifact is in quarantine, or else what the gates above say of it.
+func stateCell(a artifactStatus) cell {
+	if a.Quarantine != nil {
+		return styled(red, "in quarantine: %s", printable(a.Quarantine.Reason))
+	}
+	return gateCell(a.Next)
 }
 
 // gateCell says in a few words what the gates above say.

@@ -116,7 +116,7 @@ func journals() []mutant {
 		{"journal.go", "a journal is as it was read", "\tchange.If = append(change.If, tiers.Unchanged(o.record))\n", "", "^TestFormerOwner$|^TestTakeOverRace$"},
 		{"journal.go", "the same is promoted once", "append([]tiers.Condition{tiers.Unchanged(pointer)}, extra.If...)", "append([]tiers.Condition{}, extra.If...)", "^TestAskedAtOnce$"},
 		{"move.go", "what is staged compares the journal", "m.fence = tiers.Unchanged(m.o.record)", "m.fence = tiers.Present(m.o.record.Key)", "^TestFormerOwner$|^TestPausedAtEachWrite$"},
-		{"move.go", "what rises is there still", ", []tiers.Condition{m.source.HasManifest(m.o.Digest)})", ")", "^TestInterleaved$"},
+		{"move.go", "what rises is there still", "{m.source.HasManifest(m.o.Digest), ", "{", "^TestInterleaved$"},
 		{"move.go", "what moved is told of in the event", "\tchange.Put = append(change.Put, keep)\n", "\t_ = keep\n", "^TestRecordKept$"},
 		{"run.go", "a late commit is fenced off before anything goes", "\tif err := e.write(ctx, o, tiers.Change{}); err != nil {\n\t\tif errors.Is(err, oci.ErrConflict) {", "\tif err := ctx.Err(); err != nil {\n\t\tif errors.Is(err, oci.ErrConflict) {", "^TestLateCommit$"},
 		{"run.go", "what was cut off is rolled back", "\t\tif err := target.Arrival(o.arrival()).Rollback(ctx); err != nil {\n\t\t\treturn err\n\t\t}\n", "\t\t_ = target\n", "^TestFaultAtEachWrite$|^TestTakeOver$"},

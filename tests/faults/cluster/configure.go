@@ -96,7 +96,7 @@ auth:
   grants:
     - {users: [alice], repositories: ["alice/**"], actions: [pull, push, delete, promote]}
     - {users: [bob], repositories: ["bob/**"], actions: [pull, push, delete, promote]}
-    - {users: [ops], actions: [pull, push, delete, promote, approve, policy, admin]}
+    - {users: [ops], actions: [pull, push, delete, promote, approve, policy, admin, quarantine]}
 %s`, s3("dev"), dev, s3("stable"), s3("release"), c.config.Extra),
 	} {
 		if err := os.WriteFile(filepath.Join(c.Dir, name), []byte(content), 0o600); err != nil {

@@ -50,6 +50,7 @@ type Settled struct {
 // what it read.
 func (c *Client) Settle(ctx context.Context) Settled {
 	var s Settled
+	c.liftAll(ctx)
 	c.carried(ctx)
 	for _, name := range c.journal.touched() {
 		value, ok := c.final(ctx, name)

@@ -52,6 +52,7 @@ func jobs() []job {
 		{9, (*Client).pullTag}, {6, (*Client).headTag}, {8, (*Client).pullDigest}, {3, (*Client).listTags},
 		{9, (*Client).rise}, {6, (*Client).riseAgain}, {3, (*Client).riseBare}, {8, (*Client).pullAbove},
 		{3, (*Client).readForeign}, {2, (*Client).abandon}, {3, (*Client).collect}, {1, (*Client).check},
+		{2, (*Client).quarantine},
 	}
 }
 
