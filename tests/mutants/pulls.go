@@ -59,7 +59,7 @@ func held() []mutant {
 func gets() []mutant {
 	return []mutant{
 		{"v2_manifest.go", "a pull is recorded", "\ts.recordPull(r, desc.Digest)\n", "", "^TestPulls$"},
-		{"api_pulls.go", "what was not sent is no pull", " || status != http.StatusOK && status != http.StatusPartialContent {", " {", "^TestPulls$"},
+		{"api_pulls.go", "what was not sent is no pull", " || status != http.StatusOK && status != http.StatusPartialContent {", " || status < 0 && status != http.StatusOK {", "^TestPulls$"},
 		{"api_pulls.go", "who pulled is for auditors", "\tif err := s.allowAudit(c); err != nil {\n\t\treturn err\n\t}\n\tfind, err", "\tfind, err", "^TestPulls$"},
 	}
 }

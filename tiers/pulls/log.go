@@ -55,10 +55,10 @@ type Log struct {
 	bytes   int  // of the names in counted
 	told    bool // full was told of counted
 	stats   Stats
+	swept   time.Time // when the days that are over were last looked at
 
 	writing sync.Mutex
-	batch   *batch    // is being written
-	swept   time.Time // when the days that are over were last looked at
+	batch   *batch // is being written
 }
 
 // Stats says how recording goes at this replica.

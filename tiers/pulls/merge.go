@@ -39,12 +39,12 @@ func (l *Log) Tidy(ctx context.Context) error {
 			return err
 		}
 	}
-	l.writing.Lock()
+	l.mu.Lock()
 	due := now.Sub(l.swept) >= sweepEvery
 	if due {
 		l.swept = now
 	}
-	l.writing.Unlock()
+	l.mu.Unlock()
 	if !due {
 		return nil
 	}

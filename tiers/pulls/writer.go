@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"sluice.dev/sluice/oci"
@@ -30,6 +31,9 @@ type batch struct {
 // Run writes what was counted, every interval and when it ends, and looks after what is
 // stored, until ctx ends. What fails is logged and tried again.
 func (l *Log) Run(ctx context.Context) error {
+	var tidying sync.WaitGroup // beside: a store that is slow to read must not keep this from writing
+	tidying.Go(func() { l.tidy(ctx) })
+	defer tidying.Wait()
 	ticker := time.NewTicker(l.config.Interval)
 	defer ticker.Stop()
 	for {
@@ -42,13 +46,26 @@ func (l *Log) Run(ctx context.Context) error {
 			}
 			return nil
 		case <-ticker.C:
-			if err := l.Tidy(ctx); err != nil && ctx.Err() == nil {
-				l.config.Log.Warn("what is recorded of pulls was not merged, or stays for longer than it should", "error", err)
-			}
 		case <-l.full:
 		}
 		if err := l.Flush(ctx); err != nil && ctx.Err() == nil {
 			l.config.Log.Warn("pulls are not written yet", "error", err)
+		}
+	}
+}
+
+// tidy looks after what is stored, every interval, until ctx ends.
+func (l *Log) tidy(ctx context.Context) {
+	ticker := time.NewTicker(l.config.Interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		if err := l.Tidy(ctx); err != nil && ctx.Err() == nil {
+			l.config.Log.Warn("what is recorded of pulls was not merged, or stays for longer than it should", "error", err)
 		}
 	}
 }
