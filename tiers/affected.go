@@ -32,14 +32,27 @@ type Affected struct {
 // bottom up, repository and digest. truncated says that there may be more: the search is
 // bounded. It goes by the references of the catalog, upwards, and reads no bytes.
 func (r *Registry) Affected(ctx context.Context, d digest.Digest) (found []Affected, truncated bool, err error) {
-	s := affectedSearch{registry: r, seen: map[holder]bool{}}
-	for _, p := range r.places() {
-		if err := s.store(ctx, p.tiers[0].store, d); err != nil {
-			return nil, false, fmt.Errorf("what holds %s: %w", d, err)
-		}
+	s := upwards{registry: r, mostPlaces: maxHolders}
+	if err := s.all(ctx, d); err != nil {
+		return nil, false, err
 	}
 	found, err = s.shown(ctx)
 	return found, s.truncated, err
+}
+
+// Holders lists d and what holds it now, in whatever tier: the manifests that need the bytes
+// of d, and the indexes that these are in, however deep. What is attached to something does
+// not hold it. More than most are an error that wraps oci.ErrRequestInvalid: an answer that
+// left some out would pass for a whole one.
+func (r *Registry) Holders(ctx context.Context, d digest.Digest, most int) ([]digest.Digest, error) {
+	s := upwards{registry: r, mostDigests: most}
+	if err := s.all(ctx, d); err != nil {
+		return nil, err
+	}
+	if s.truncated || len(s.digests) > most {
+		return nil, fmt.Errorf("%w: more than %d manifests hold %s: ask for those that matter", oci.ErrRequestInvalid, most, d)
+	}
+	return s.digests, nil
 }
 
 // holder is a manifest in a repository of a tier.
@@ -48,21 +61,39 @@ type holder struct {
 	digest           digest.Digest
 }
 
-type affectedSearch struct {
-	registry  *Registry
-	seen      map[holder]bool
+// upwards is a search for what holds a digest. It ends early where it has found as much as it
+// may, and says so.
+type upwards struct {
+	registry                *Registry
+	mostPlaces, mostDigests int // zero: as many as there are
+
+	places    map[holder]bool
+	digests   []digest.Digest // in the order in which they were found
 	looks     int
 	truncated bool
 }
 
+// all goes through all stores.
+func (s *upwards) all(ctx context.Context, d digest.Digest) error {
+	s.places = map[holder]bool{}
+	found := map[digest.Digest]bool{d: true}
+	s.digests = []digest.Digest{d}
+	for _, p := range s.registry.places() {
+		if err := s.store(ctx, p.store, d, found); err != nil {
+			return fmt.Errorf("what holds %s: %w", d, err)
+		}
+	}
+	return nil
+}
+
 // store goes upwards in a store, from a digest to the manifests that need it and on to the
 // indexes that need those.
-func (s *affectedSearch) store(ctx context.Context, store string, d digest.Digest) error {
+func (s *upwards) store(ctx context.Context, store string, d digest.Digest, found map[digest.Digest]bool) error {
 	looked := map[digest.Digest]bool{d: true}
 	for next := []digest.Digest{d}; len(next) > 0; next = next[1:] {
 		prefix := refPrefix(store, next[0])
 		for last := ""; ; {
-			if len(s.seen) >= maxHolders || s.looks >= maxHolderLooks {
+			if s.looks >= maxHolderLooks || s.mostPlaces > 0 && len(s.places) >= s.mostPlaces || s.mostDigests > 0 && len(s.digests) > s.mostDigests {
 				s.truncated = true
 				return nil
 			}
@@ -72,9 +103,14 @@ func (s *affectedSearch) store(ctx context.Context, store string, d digest.Diges
 			}
 			s.looks += len(names)
 			for _, name := range names {
-				if above, ok := s.reference(name, next[0]); ok && !looked[above] {
+				above, ok := s.reference(name, next[0])
+				if ok && !looked[above] {
 					looked[above] = true
 					next = append(next, above)
+				}
+				if ok && !found[above] {
+					found[above] = true
+					s.digests = append(s.digests, above)
 				}
 			}
 			if last = more; more == "" {
@@ -87,7 +123,7 @@ func (s *affectedSearch) store(ctx context.Context, store string, d digest.Diges
 
 // reference takes a reference to d apart: a manifest that needs it, or d itself as a manifest
 // of a repository. What is pinned and what events tell of is neither.
-func (s *affectedSearch) reference(name string, d digest.Digest) (above digest.Digest, ok bool) {
+func (s *upwards) reference(name string, d digest.Digest) (above digest.Digest, ok bool) {
 	self, own := strings.CutPrefix(name, ".manifest/")
 	if own {
 		name = self + "@" + d.String()
@@ -100,18 +136,18 @@ func (s *affectedSearch) reference(name string, d digest.Digest) (above digest.D
 	if err != nil || s.registry.find(tier) == nil {
 		return "", false
 	}
-	s.seen[holder{tier, repository, above}] = true
+	s.places[holder{tier, repository, above}] = true
 	return above, true
 }
 
 // shown are those that can be seen, with their tags.
-func (s *affectedSearch) shown(ctx context.Context) ([]Affected, error) {
+func (s *upwards) shown(ctx context.Context) ([]Affected, error) {
 	order := map[string]int{}
 	for i, t := range s.registry.tiers {
 		order[t.Name] = i
 	}
-	places := make([]holder, 0, len(s.seen))
-	for p := range s.seen {
+	places := make([]holder, 0, len(s.places))
+	for p := range s.places {
 		places = append(places, p)
 	}
 	slices.SortFunc(places, func(a, b holder) int {
@@ -136,7 +172,7 @@ func (s *affectedSearch) shown(ctx context.Context) ([]Affected, error) {
 }
 
 // of are those of one repository that can be seen.
-func (s *affectedSearch) of(ctx context.Context, places []holder) ([]Affected, error) {
+func (s *upwards) of(ctx context.Context, places []holder) ([]Affected, error) {
 	repo, err := s.registry.Repository(places[0].tier, places[0].repository, "")
 	if err != nil {
 		return nil, err

@@ -4,7 +4,7 @@ import "slices"
 
 // pulled is what says who has what.
 func pulled() []mutant {
-	return slices.Concat(in("tiers/pulls/", recording(), keeping(), looking()), in("tiers/", held()), in("server/", gets()))
+	return slices.Concat(in("tiers/pulls/", recording(), keeping(), looking()), in("tiers/", needed()), in("server/", gets()))
 }
 
 // recording is what a replica counts and writes.
@@ -46,11 +46,11 @@ func looking() []mutant {
 	}
 }
 
-// held is what else is asked for.
-func held() []mutant {
+// needed is what else is asked for.
+func needed() []mutant {
 	return []mutant{
-		{"holders.go", "what is in what holds it", "\tfor i := 0; i < len(all); i++ {", "\tfor i := 0; i < 1; i++ {", "^TestHolders$"},
-		{"holders.go", "an answer is whole", "\t\t\tif len(all) > most {", "\t\t\tif len(all) < 0 {", "^TestHolders$"},
+		{"affected.go", "what is in what holds it", "\t\t\t\t\tnext = append(next, above)\n", "", "^TestHolders$"},
+		{"affected.go", "an answer is whole", "if s.truncated || len(s.digests) > most {", "if s.truncated && most < 0 {", "^TestHolders$"},
 		{"check_reference.go", "bytes are kept for pulls that are recorded", "now[0].Revision == 0 || now[1].Revision != 0 {", "now[0].Revision == 0 || now[1].Revision >= 0 {", "^TestCheckPlanted$"},
 	}
 }
@@ -58,7 +58,7 @@ func held() []mutant {
 // gets is what counts as a pull, and who may know.
 func gets() []mutant {
 	return []mutant{
-		{"v2_manifest.go", "a pull is recorded", "\ts.recordPull(r, desc.Digest)\n", "", "^TestPulls$"},
+		{"v2_manifest.go", "a pull is recorded", "\ts.recordPull(r, m.desc.Digest)\n", "", "^TestPulls$"},
 		{"api_pulls.go", "what was not sent is no pull", " || status != http.StatusOK && status != http.StatusPartialContent {", " || status < 0 && status != http.StatusOK {", "^TestPulls$"},
 		{"api_pulls.go", "who pulled is for auditors", "\tif err := s.allowAudit(c); err != nil {\n\t\treturn err\n\t}\n\tfind, err", "\tfind, err", "^TestPulls$"},
 	}
