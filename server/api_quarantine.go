@@ -1,8 +1,10 @@
 package server
 
 import (
+	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -10,6 +12,7 @@ import (
 
 	"sluice.dev/sluice/oci"
 	"sluice.dev/sluice/tiers"
+	"sluice.dev/sluice/tiers/pulls"
 )
 
 // QuarantineRequest asks that a digest be put in quarantine.
@@ -23,8 +26,13 @@ type QuarantineRequest struct {
 type QuarantineView struct {
 	tiers.Quarantine
 	Affected  []tiers.Affected `json:"affected"`
-	Truncated bool             `json:"truncated,omitempty"` // there may be more, or it could not be found out
+	// PulledBy says who has it, as far as pulls are recorded: the first.
+	PulledBy  []pulls.Pull `json:"pulledBy"`
+	Truncated bool         `json:"truncated,omitempty"` // there may be more of either, or it could not be found out
 }
+
+// maxPulledBy is how many pulls are told of with a quarantine; GET /pulls has all.
+const maxPulledBy = 100
 
 // allowQuarantine says whether the caller may do action to all there is: a digest is in
 // quarantine in every repository of every tier.
@@ -59,17 +67,37 @@ func (s *Server) postQuarantine(c echo.Context) error {
 	return respond(c, status, s.viewQuarantine(c, q))
 }
 
-// viewQuarantine adds what a quarantine touches. Where that cannot be found out it is in force
+// viewQuarantine adds what a quarantine touches, and who has it. Where that cannot be found out it is in force
 // all the same, and the answer says that something is missing.
 func (s *Server) viewQuarantine(c echo.Context, q tiers.Quarantine) QuarantineView {
 	ctx := c.Request().Context()
-	v := QuarantineView{Quarantine: q}
-	var err error
-	if v.Affected, v.Truncated, err = s.registry.Affected(ctx, q.Digest); err != nil {
+	v := QuarantineView{Quarantine: q, Affected: []tiers.Affected{}, PulledBy: []pulls.Pull{}}
+	if err := s.touched(ctx, &v); err != nil {
 		s.log.WarnContext(ctx, "what a quarantine touches could not be found out", "id", requestID(c), "digest", q.Digest, "error", err)
-		v.Affected, v.Truncated = []tiers.Affected{}, true
+		v.Truncated = true
 	}
 	return v
+}
+
+// touched finds what holds a digest that is in quarantine, and who pulled that.
+func (s *Server) touched(ctx context.Context, v *QuarantineView) error {
+	affected, truncated, err := s.registry.Affected(ctx, v.Digest)
+	if err != nil {
+		return err
+	}
+	v.Affected, v.Truncated = affected, truncated
+	if s.pulls == nil {
+		return nil
+	}
+	q := pulls.Query{Digests: []digest.Digest{v.Digest}, N: maxPulledBy}
+	for _, a := range affected {
+		q.Digests = append(q.Digests, a.Digest)
+	}
+	slices.Sort(q.Digests)
+	q.Digests = slices.Compact(q.Digests)
+	page, next, err := s.pulls.Find(ctx, q)
+	v.PulledBy, v.Truncated = append(v.PulledBy, page...), truncated || next != ""
+	return err
 }
 
 // getQuarantines lists what is in quarantine, by digest.

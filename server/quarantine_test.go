@@ -183,3 +183,22 @@ func TestQuarantineAccess(t *testing.T) {
 	as("reader")
 	a.want(a.call("GET", "/v2/dev/acme/app/manifests/1.0", ""), 200, "")
 }
+
+// A quarantine names who pulled what holds it.
+func TestQuarantinePulledBy(t *testing.T) {
+	a := newAPI(t, nil)
+	d := a.promoted("release", "acme/app", "1.0", "layer")
+	a.promoted("release", "acme/web", "1.0", "other")
+	for _, repository := range []string{"acme/app", "acme/web"} {
+		a.want(a.call("GET", "/v2/release/"+repository+"/manifests/1.0", ""), 200, "")
+	}
+	if err := a.server.config.Pulls.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	layer := digest.FromString("layer")
+	a.want(a.post(quarantinesPath, quarantineBody(layer, "ticket 4711")), 201, "")
+	got := get[QuarantineView](a, quarantinesPath+"/"+layer.String())
+	if len(got.PulledBy) != 1 || got.PulledBy[0].Digest != d || got.PulledBy[0].Principal != Anonymous || got.PulledBy[0].Tag != "1.0" {
+		t.Errorf("who has it: %+v", got)
+	}
+}

@@ -40,7 +40,7 @@ func quarantineAddCommand() *cobra.Command {
 nobody pulls it, nor anything that holds it, in whatever repository of whatever tier, and nothing
 that holds it is pushed or promoted. What is attached to it can still be read.
 
-Prints what can be pulled no more. The digest need not be in the registry yet. Who may look at
+Prints what can be pulled no more, and who has pulled it. The digest need not be in the registry yet. Who may look at
 what is in quarantine all the same has the action inspect, or says so: sluice attest does.`,
 		Example: "  sluice quarantine add sha256:… --reason 'CVE-2026-4711' --registry 127.0.0.1:5000\n  sluice quarantine add sha256:… --reason 'until we know' --for 48h",
 		Args:    exactly("DIGEST"),
@@ -156,6 +156,11 @@ func (p *printer) quarantined(v server.QuarantineView) {
 		p.table("  ", []string{"TIER", "REPOSITORY", "MANIFEST", "TAGS"}, rows)
 	case !v.Truncated:
 		p.line("  No manifest of any tier is it or holds it.")
+	}
+	if len(v.PulledBy) > 0 {
+		p.line("")
+		p.line("Who has it, as far as it was recorded:")
+		p.pulls(v.PulledBy)
 	}
 	if v.Truncated {
 		p.line("%s there may be more than is listed here", p.style(amber, "!"))

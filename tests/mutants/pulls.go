@@ -60,6 +60,7 @@ func gets() []mutant {
 	return []mutant{
 		{"v2_manifest.go", "a pull is recorded", "\ts.recordPull(r, m.desc.Digest)\n", "", "^TestPulls$"},
 		{"api_pulls.go", "what was not sent is no pull", " || status != http.StatusOK && status != http.StatusPartialContent {", " || status < 0 && status != http.StatusOK {", "^TestPulls$"},
+		{"api_quarantine.go", "a quarantine names who has what holds it", "\t\tq.Digests = append(q.Digests, a.Digest)\n", "\t\t_ = a\n", "^TestQuarantinePulledBy$"},
 		{"api_pulls.go", "who pulled is for auditors", "\tif err := s.allowAudit(c); err != nil {\n\t\treturn err\n\t}\n\tfind, err", "\tfind, err", "^TestPulls$"},
 	}
 }
