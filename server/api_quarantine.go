@@ -25,7 +25,7 @@ type QuarantineRequest struct {
 // QuarantineView is a quarantine with what it touches.
 type QuarantineView struct {
 	tiers.Quarantine
-	Affected  []tiers.Affected `json:"affected"`
+	Affected []tiers.Affected `json:"affected"`
 	// PulledBy says who has it, as far as pulls are recorded: the first.
 	PulledBy  []pulls.Pull `json:"pulledBy"`
 	Truncated bool         `json:"truncated,omitempty"` // there may be more of either, or it could not be found out
