@@ -150,7 +150,9 @@ func (c *Checker) Check(ctx context.Context, collected bool) (Report, error) {
 	if c.config.Ledger != nil {
 		s.ledger()
 	}
-	s.untracked(collected)
+	if err := s.untracked(collected); err != nil {
+		return Report{}, err
+	}
 	slices.Sort(s.report.Violations)
 	return *s.report, nil
 }

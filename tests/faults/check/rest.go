@@ -1,6 +1,7 @@
 package check
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -28,10 +29,19 @@ func (s *state) rest() {
 	}
 }
 
-// untracked finds the objects, and the multipart uploads, that nothing names (I8).
-func (s *state) untracked(collected bool) {
+// untracked finds the objects, and the multipart uploads, that nothing names (I8): not when
+// the catalog was read, and not behind the listing. At rest too replicas write who pulled
+// what before.
+func (s *state) untracked(collected bool) error {
+	later := newCatalog()
+	if err := later.family(s.ctx, s.etcd, root+"store/"); err != nil {
+		return fmt.Errorf("read store/ again: %w", err)
+	}
 	for store, objects := range s.objects {
 		named, begun := s.names(store)
+		for _, name := range later.storeNames(store) {
+			named[name] = true
+		}
 		for key := range objects {
 			if strings.HasPrefix(key, "blobs/") && !named[key] {
 				s.report.Untracked = append(s.report.Untracked, s.buckets[store]+"/"+key)
@@ -48,6 +58,17 @@ func (s *state) untracked(collected bool) {
 			s.violation("I8: nothing names %s", name)
 		}
 	}
+	return nil
+}
+
+// storeNames are the objects that the records of a store name.
+func (c *catalog) storeNames(store string) (keys []string) {
+	for _, value := range c.blobs[store] {
+		if b, err := decode[blobRecord](value); err == nil {
+			keys = append(keys, b.Key)
+		}
+	}
+	return slices.AppendSeq(slices.AppendSeq(keys, maps.Keys(c.intents[store])), maps.Keys(c.condemned[store]))
 }
 
 // names collects what the catalog says of a store's objects, and of its multipart uploads: a
@@ -55,16 +76,11 @@ func (s *state) untracked(collected bool) {
 // whose id was lost on the way back too.
 func (s *state) names(store string) (keys, begun map[string]bool) {
 	keys, begun = map[string]bool{}, map[string]bool{}
-	for _, value := range s.catalog.blobs[store] {
-		if b, err := decode[blobRecord](value); err == nil {
-			keys[b.Key] = true
-		}
+	for _, key := range s.catalog.storeNames(store) {
+		keys[key] = true
 	}
 	for key := range s.catalog.intents[store] {
-		keys[key], begun[key] = true, true
-	}
-	for key := range s.catalog.condemned[store] {
-		keys[key] = true
+		begun[key] = true
 	}
 	for _, value := range s.catalog.uploads {
 		u, err := decode[uploadRecord](value)
