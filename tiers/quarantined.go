@@ -223,7 +223,7 @@ func (w *holding) look(ctx context.Context, root ocispec.Descriptor) (top holdin
 				return top, nil
 			}
 			for _, child := range h.children {
-				if !w.seen[child.Digest] {
+				if !w.seen[child.Digest] && oci.IsManifest(child.MediaType) {
 					w.seen[child.Digest] = true
 					below = append(below, child)
 				}
