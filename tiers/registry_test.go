@@ -94,7 +94,11 @@ type lying struct {
 func (l *lying) Identity(ctx context.Context) (string, error) {
 	id, err := l.Bucket.Identity(ctx)
 	if l.asked++; l.asked == 1 && err == nil {
-		id = "0" + id[1:len(id)-1] + "0"
+		last := byte('0')
+		if id[len(id)-1] == last {
+			last++
+		}
+		id = id[:len(id)-1] + string(last)
 	}
 	return id, err
 }
