@@ -95,6 +95,9 @@ func (r *Registry) Check(ctx context.Context, o CheckOptions, progress func(Chec
 	if err := c.settle(ctx); err != nil {
 		return c.report.snapshot(), fmt.Errorf("check, suspects: %w", err)
 	}
+	if err := c.passed(ctx, c.report.snapshot()); err != nil {
+		return c.report.snapshot(), fmt.Errorf("check, note that it passed: %w", err)
+	}
 	c.report.enter(CheckDone)
 	return c.report.snapshot(), nil
 }

@@ -172,10 +172,14 @@ func (p *printer) proof(found proof) {
 	default:
 		p.line("  %s it does not go on from the checkpoint of size %d that was kept elsewhere", p.style(red, "✗"), found.Kept.Size)
 	}
-	if len(found.Findings) == 0 {
-		return
+	if len(found.Findings) > 0 {
+		p.line("")
+		p.ledgerFindings(found.Report)
 	}
-	p.line("")
+}
+
+// ledgerFindings lists what is wrong with a log.
+func (p *printer) ledgerFindings(found ledger.Report) {
 	rows := make([][]cell, len(found.Findings))
 	for i, f := range found.Findings {
 		where := f.Path
