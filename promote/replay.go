@@ -27,6 +27,7 @@ func (r *Replay) Entry(ctx context.Context, entry ledger.Entry) error {
 	if err != nil {
 		return fmt.Errorf("entry %d: %w", entry.Index, err)
 	}
+	r.Model.At(entry.Index)
 	if put, ok := ledger.Ended(entry.Index, e); ok {
 		r.Model.Put(put.Key, put.Value)
 	}

@@ -85,7 +85,11 @@ func (r *Registry) Check(ctx context.Context, o CheckOptions, progress func(Chec
 	}
 	stop := c.report.tell(progress)
 	defer stop()
-	for _, phase := range slices.Concat(c.structure(), o.Phases, c.data()) {
+	phases := o.Phases
+	if !o.Alone {
+		phases = slices.Concat(c.structure(), o.Phases, c.data())
+	}
+	for _, phase := range phases {
 		c.report.enter(phase.Name)
 		if err := phase.Run(ctx, c); err != nil {
 			return c.report.snapshot(), fmt.Errorf("check, %s: %w", phase.Name, err)

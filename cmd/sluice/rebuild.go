@@ -5,26 +5,17 @@ import (
 	"crypto"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"sluice.dev/sluice/promote"
-	"sluice.dev/sluice/promote/attest"
 	"sluice.dev/sluice/tiers"
 	"sluice.dev/sluice/tiers/ledger"
 )
-
-// rebuilt is what the verb prints.
-type rebuilt struct {
-	Ledger   ledger.Report `json:"ledger"`
-	Records  int           `json:"records"`
-	Problems []string      `json:"problems"` // what could not be read
-	Seconds  float64       `json:"seconds"`
-}
 
 func rebuildCommand() *cobra.Command {
 	var out output
@@ -52,8 +43,11 @@ keys of the ledger, where it was signed with others, are given with --key.`,
 			if err := out.check(cmd); err != nil {
 				return err
 			}
+			if src.file == "" && src.data == "" {
+				return wrongUse(cmd, "--config is missing: name the configuration file of the servers, or with --data the directory that has it")
+			}
 			if src.file == "" {
-				return wrongUse(cmd, "--config is missing: name the configuration file of the servers")
+				src.file, src.home = filepath.Join(src.data, configName), src.data
 			}
 			src.environ = environment(os.Environ())
 			cfg, err := loadConfig(src)
@@ -66,7 +60,7 @@ keys of the ledger, where it was signed with others, are given with --key.`,
 					return fmt.Errorf("checkpoint: %w", err)
 				}
 			}
-			if options.Keys, err = ledgerKeys(cfg, keys); err != nil {
+			if options.Keys, err = sealingKeys(cfg, keys); err != nil {
 				return err
 			}
 			done, err := rebuild(cmd.Context(), cfg, options, newProgress(cmd.ErrOrStderr()))
@@ -82,7 +76,7 @@ keys of the ledger, where it was signed with others, are given with --key.`,
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&src.file, "config", "", "configuration file of the servers")
+	cmd.Flags().StringVar(&src.file, "config", "", "configuration file of the servers (default: sluice.yaml in the data directory)")
 	cmd.Flags().StringVar(&src.data, "data", "", "data directory (default: that of the configuration)")
 	cmd.Flags().StringVar(&kept, "checkpoint", "", "file with a checkpoint that was kept elsewhere")
 	cmd.Flags().StringArrayVar(&keys, "key", nil, "file with a former public key of the ledger, besides the configured one")
@@ -90,32 +84,31 @@ keys of the ledger, where it was signed with others, are given with --key.`,
 	return cmd
 }
 
-// ledgerKeys are the configured key of the ledger and those that were given. A key is not
-// made here: what it did not sign could not be verified.
-func ledgerKeys(cfg *Config, files []string) ([]crypto.PublicKey, error) {
-	signers, err := signers(cfg, slog.New(slog.NewTextHandler(io.Discard, nil)))
-	if err != nil {
-		return nil, err
+// sealingKeys are the configured key of the ledger and those that were given. One that is
+// missing is not made: by a new key nothing could be believed.
+func sealingKeys(cfg *Config, files []string) ([]crypto.PublicKey, error) {
+	named, ok := cfg.Signing.Keys[ledgerKey]
+	if !ok {
+		named.File = signingPath(cfg, ledgerKey)
 	}
-	keys := []crypto.PublicKey{signers[ledgerKey].Public()}
+	signer, err := readSigner(named)
+	if err != nil {
+		return nil, fmt.Errorf("signing key %s: %w", ledgerKey, err)
+	}
+	keys := []crypto.PublicKey{signer.Public()}
 	for _, file := range files {
-		data, err := readLimited(file, maxKeySize)
+		key, err := loadPublicKey(file)
 		if err != nil {
 			return nil, err
 		}
-		key, err := attest.ParsePublicKey(data)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", file, err)
-		}
-		keys = append(keys, key)
+		keys = append(keys, key.Public)
 	}
 	return keys, nil
 }
 
-// rebuild does it. A ledger that is not sound is in the result, and nothing was written.
-func rebuild(ctx context.Context, cfg *Config, options ledger.VerifyOptions, said *progress) (done rebuilt, err error) {
-	began := time.Now()
-	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+// rebuild rebuilds the catalog of a configuration.
+func rebuild(ctx context.Context, cfg *Config, options ledger.VerifyOptions, said *progress) (done promote.Rebuilt, err error) {
+	log := slog.New(slog.DiscardHandler)
 	stores, err := openStores(ctx, cfg, log)
 	if err != nil {
 		return done, err
@@ -126,41 +119,18 @@ func rebuild(ctx context.Context, cfg *Config, options ledger.VerifyOptions, sai
 	if err != nil {
 		return done, err
 	}
-	b, err := tiers.OpenRebuild(ctx, conf)
-	if err != nil {
-		return done, err
-	}
-	replay := promote.NewReplay(b.Registry)
-	options.Each = func(e ledger.Entry) error { return replay.Entry(ctx, e) }
-	options.Progress = func(n, of int64) { said.say(fmt.Sprintf("reading the ledger: entry %d of %d", n, of)) }
-	all := b.Tiers()
-	tier := all[len(all)-1]
-	if done.Ledger, err = ledger.Verify(ctx, ledger.Bucket(tier.Bucket), options); err != nil || !done.Ledger.Sound {
-		return done, err
-	}
-	done.Problems, err = b.Complete(ctx, replay.Model, func(n, of int) { said.say(fmt.Sprintf("reading manifests: %d of %d", n, of)) })
-	if err != nil {
-		return done, err
-	}
-	head, err := ledger.Head(done.Ledger, tier.Store())
-	if err != nil {
-		return done, err
-	}
-	done.Records = len(replay.Model.Keys())
-	err = b.Write(ctx, replay.Model, []tiers.Put{head}, done.Ledger.Size, done.Ledger.Root.String(), func(n, of int) { said.say(fmt.Sprintf("writing records: %d of %d", n, of)) })
-	done.Seconds = time.Since(began).Seconds()
-	return done, err
+	return promote.Rebuild(ctx, conf, options, said.say)
 }
 
 // rebuilt prints what a rebuild has made.
-func (p *printer) rebuilt(done rebuilt) {
+func (p *printer) rebuilt(done promote.Rebuilt) {
 	if !done.Ledger.Sound {
 		p.line("%s the ledger is not sound, and nothing was written", p.style(red, "✗"))
 		p.ledgerFindings(done.Ledger)
 		return
 	}
 	p.line("%s %s of %s of the ledger %s, in %s", p.style(green, "✓"), count(done.Records, "record"),
-		count(int(done.Ledger.Size), "entry"), printable(done.Ledger.Origin), time.Duration(done.Seconds*float64(time.Second)).Round(time.Millisecond))
+		plural(int(done.Ledger.Size), "entry", "entries"), printable(done.Ledger.Origin), time.Duration(done.Seconds*float64(time.Second)).Round(time.Millisecond))
 	if done.Ledger.Last != nil {
 		p.line("  What was acknowledged after %s and not sealed is lost.", done.Ledger.Last.Local().Format("2006-01-02 15:04:05"))
 	}
