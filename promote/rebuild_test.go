@@ -271,6 +271,29 @@ func (l *lost) check() tiers.Checked {
 	return found
 }
 
+// What becomes of each kind of record is decided.
+func TestRecordKinds(t *testing.T) {
+	for _, family := range promote.Families() {
+		if kind, ok := tiers.KindOf(family + "x"); !ok || kind.Family != family || kind.Restored == "" {
+			t.Errorf("tiers.RecordKinds does not say what becomes of %s", family)
+		}
+	}
+}
+
+// An event that this version does not know is not passed over.
+func TestReplayUnknown(t *testing.T) {
+	l := newLost(t)
+	_, err := l.config.Catalog.Commit(t.Context(), tiers.Change{Put: []tiers.Put{l.registry.EventPut(tiers.Event{Type: "tomorrow.came", Actor: "x"})}})
+	l.must(err)
+	l.seal(l.ledger)
+	if _, err := l.rebuild(t.Context(), l.elsewhere()); err == nil || !strings.Contains(err.Error(), "tomorrow.came") {
+		t.Errorf("it is passed over: %v", err)
+	}
+	if found := l.check(); found.Found[promote.KindLedgerUnreadable] != 1 {
+		t.Errorf("a check finds %+v", found.Findings)
+	}
+}
+
 // A rebuild that is cut off at a transaction leaves a catalog that no server opens, and is
 // begun again.
 func TestRebuildCutOff(t *testing.T) {
@@ -371,15 +394,151 @@ func TestRebuildRefuses(t *testing.T) {
 	}
 }
 
+// Bytes that are not what their digest says make no records.
+func TestRebuildCorrupt(t *testing.T) {
+	l := newLost(t)
+	image := l.image("1.0", "one", nil)
+	l.seal(l.ledger)
+	l.must(l.remove("dev", image.Digest))
+	bad := `{"schemaVersion":2,"mediaType":"` + ocispec.MediaTypeImageManifest + `","config":{"mediaType":"a/b","digest":"` + image.Digest.String() + `","size":1},"layers":[]}`
+	bad += strings.Repeat(" ", int(image.Size)-len(bad))
+	l.must(l.config.Tiers[0].Bucket.Put(t.Context(), l.object("dev", image.Digest), strings.NewReader(bad), image.Size))
+	if done, err := l.rebuild(t.Context(), l.elsewhere()); err != nil || len(done.Problems) != 1 {
+		t.Errorf("it takes them: %v, %v", done.Problems, err)
+	}
+}
+
+// A blob that nothing needs comes back while its object is there, and not any more once that
+// was collected, of which there is no event.
+func TestRebuildLapsed(t *testing.T) {
+	l := newLost(t)
+	blob := l.blob([]byte("loose"), ocispec.MediaTypeImageLayer)
+	l.must(l.repo("dev").DeleteBlob(t.Context(), blob.Digest))
+	l.must(l.registry.Release(t.Context()))
+	l.seal(l.ledger)
+	config := l.elsewhere()
+	_, err := l.rebuild(t.Context(), config)
+	l.must(err)
+	l.same(l.facts(l.config.Catalog), l.facts(config.Catalog))
+	l.must(l.remove("dev", blob.Digest))
+	config = l.elsewhere()
+	_, err = l.rebuild(t.Context(), config)
+	l.must(err)
+	for key := range l.facts(config.Catalog) {
+		if strings.Contains(key, blob.Digest.String()) {
+			t.Errorf("%s comes back, and its object is gone", key)
+		}
+	}
+}
+
+// Of two rebuilds at once the one that began last goes on, and the other writes nothing more.
+func TestRebuildOvertaken(t *testing.T) {
+	l := newLost(t)
+	l.image("1.0", "one", nil)
+	l.must(l.registry.Release(t.Context()))
+	l.seal(l.ledger)
+	config := l.elsewhere()
+	whole := config.Catalog
+	var second error
+	config.Catalog = &passing{Catalog: whole, at: 2, pass: func() {
+		other := config
+		other.Catalog = whole
+		_, second = l.rebuild(t.Context(), other)
+	}}
+	_, err := l.rebuild(t.Context(), config)
+	if second != nil || !errors.Is(err, oci.ErrConflict) || !strings.Contains(err.Error(), "another rebuild") {
+		t.Errorf("the first ends with %v, the second with %v", err, second)
+	}
+	if n := config.Catalog.(*passing).taken; n != 1 {
+		t.Errorf("the first writes %d times, once before it is overtaken", n)
+	}
+	l.same(l.facts(l.config.Catalog), l.facts(whole))
+}
+
+// passing is a catalog in which something else happens before its change number at.
+type passing struct {
+	tiers.Catalog
+	at, n, taken int
+	pass         func()
+}
+
+// Commit counts changes, and those that were applied.
+func (p *passing) Commit(ctx context.Context, c tiers.Change) (int64, error) {
+	if p.n++; p.n == p.at {
+		p.pass()
+	}
+	revision, err := p.Catalog.Commit(ctx, c)
+	if err == nil {
+		p.taken++
+	}
+	return revision, err
+}
+
+// Nothing goes on behind a log that is not sound.
+func TestHead(t *testing.T) {
+	for _, report := range []ledger.Report{{}, {Sound: true, HashesOnly: true}} {
+		if _, err := ledger.Head(report, "store"); err == nil {
+			t.Errorf("sealing would go on behind %+v", report)
+		}
+	}
+}
+
+// What a check repairs is in the ledger, and comes back as it was repaired.
+func TestRebuildRepaired(t *testing.T) {
+	l := newLost(t)
+	image := l.image("1.0", "one", nil)
+	catalog := l.config.Catalog
+	key := "tier/dev/tag/acme/app:1.0"
+	records, err := catalog.Get(t.Context(), key)
+	l.must(err)
+	wrong := strings.Replace(string(records[0].Value), `"size":`, `"size":1`, 1)
+	_, err = catalog.Commit(t.Context(), tiers.Change{Put: []tiers.Put{{Key: key, Value: []byte(wrong)}},
+		Delete: []string{"tier/dev/repo/acme/app", "tier/dev/link/acme/app@" + l.layer(image)}})
+	l.must(err)
+	var o tiers.CheckOptions
+	ledger.AddCheck(&o)
+	o.Repair, o.Actor = true, "auditor"
+	found, err := l.engine.Check(t.Context(), o, nil)
+	if err != nil || found.Repaired < 3 || !found.Sound() {
+		t.Fatalf("%d repaired, %+v, %v", found.Repaired, found.Findings, err)
+	}
+	l.must(l.registry.Release(t.Context()))
+	l.seal(l.ledger)
+	config := l.elsewhere()
+	_, err = l.rebuild(t.Context(), config)
+	l.must(err)
+	l.same(l.facts(catalog), l.facts(config.Catalog))
+}
+
+// layer is the digest of the layer of an image in dev.
+func (l *lost) layer(image ocispec.Descriptor) string {
+	l.Helper()
+	rc, err := l.repo("dev").Fetch(l.Context(), image)
+	l.must(err)
+	defer rc.Close()
+	var m ocispec.Manifest
+	l.must(json.NewDecoder(rc).Decode(&m))
+	return m.Layers[0].Digest.String()
+}
+
 // remove deletes the object of a digest.
 func (l *lost) remove(tier string, d digest.Digest) error {
+	l.Helper()
+	t, err := l.registry.Tier(tier)
+	l.must(err)
+	return t.Bucket.Delete(l.Context(), l.object(tier, d))
+}
+
+// object is the key under which the bytes of a digest lie.
+func (l *lost) object(tier string, d digest.Digest) string {
+	l.Helper()
 	t, err := l.registry.Tier(tier)
 	l.must(err)
 	records, err := l.config.Catalog.Get(l.Context(), "store/"+t.Store()+"/blob/"+d.String())
 	l.must(err)
 	var blob struct{ Key string }
 	l.must(json.Unmarshal(records[0].Value, &blob))
-	return t.Bucket.Delete(l.Context(), blob.Key)
+	return blob.Key
 }
 
 // What somebody wrote into the catalog past the registry is found, and named with both

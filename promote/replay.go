@@ -36,6 +36,7 @@ func (r *Replay) Entry(ctx context.Context, entry ledger.Entry) error {
 		r.policySet(e)
 	case tiers.EventPromoted, tiers.EventRefused, tiers.EventErrored:
 		err = r.ended(ctx, e)
+	case ledger.EventKeyChanged: // it is about the log alone
 	default:
 		err = r.Model.Apply(e)
 	}

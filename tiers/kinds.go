@@ -67,6 +67,7 @@ func RecordKinds() []RecordKind {
 		{"ledger/promotion/", Computed, "the index of the event", false},
 		{"run/", Dropped, "the history of collections and checks is told nowhere else", false},
 		{"running/", Dropped, "nobody runs", false},
+		{"began/", Dropped, "with the runs", false},
 		{"webhook/", Dropped, "a receiver is served from now on, and may replay", false},
 		{"delivering/", Dropped, "nobody delivers", false},
 	}

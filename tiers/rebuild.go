@@ -19,6 +19,9 @@ const rebuildWriters = 4
 // rebuildBytes is how many bytes the records of one of them have, beside their keys.
 const rebuildBytes = MaxChange / 2
 
+// prefixReplica is where package promote has each server give signs of life.
+const prefixReplica = "replica/"
+
 // rebuiltRecord says that the catalog was made out of the ledger. It stays until a check has
 // found nothing wrong: until then no garbage is collected.
 type rebuiltRecord struct {
@@ -106,26 +109,21 @@ func OpenRebuild(ctx context.Context, config Config) (*Rebuild, error) {
 
 // refuse looks for what must not be there.
 func (b *Rebuild) refuse(ctx context.Context, begun bool) error {
-	alive, err := b.catalog.List(ctx, Query{Prefix: "replica/", Limit: 1, KeysOnly: true})
-	if err != nil {
-		return err
-	}
-	if len(alive) > 0 {
-		return fmt.Errorf("%w: a server gives signs of life in the catalog (%s): stop all servers, and wait ten seconds", oci.ErrConflict, alive[0].Key)
-	}
-	if begun {
-		return nil
-	}
 	page, err := b.catalog.List(ctx, Query{Limit: 10, KeysOnly: true})
 	if err != nil {
 		return err
 	}
 	for _, record := range page {
-		if !slices.Contains([]string{catalogIDKey, schemaKey, sessionKeyKey}, record.Key) {
+		started := strings.HasPrefix(record.Key, prefixReplica) || slices.Contains([]string{catalogIDKey, schemaKey, sessionKeyKey}, record.Key)
+		if !begun && !started {
 			return fmt.Errorf("%w: the catalog is not empty, it holds %s: a rebuild is for one that was lost; if this one is to go, take away all of its records first", oci.ErrConflict, record.Key)
 		}
 	}
-	return nil
+	alive, err := b.catalog.List(ctx, Query{Prefix: prefixReplica, Limit: 1, KeysOnly: true})
+	if err == nil && len(alive) > 0 {
+		err = fmt.Errorf("%w: a server gives signs of life in the catalog (%s): stop all servers, and wait ten seconds", oci.ErrConflict, alive[0].Key)
+	}
+	return err
 }
 
 // Write writes the model into the catalog, with what others add, and opens it. entries and

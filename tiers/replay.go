@@ -40,14 +40,19 @@ func replays() map[EventType]func(*Model, Event) error {
 		EventTagged:          (*Model).tagged,
 		EventUntagged:        (*Model).untagged,
 		EventRepaired:        (*Model).repaired,
+		EventStanding:        nothing, // the event of the promotion says it too
+		EventWaiting:         nothing, // what has not ended does not come back
 	}
 }
 
-// Apply applies an event, if it is one of this package's.
+func nothing(*Model, Event) error { return nil }
+
+// Apply applies an event. One of a type that nobody has told of here is an error: what is
+// made without it would lack something.
 func (m *Model) Apply(e Event) error {
 	apply, ok := replays()[e.Type]
 	if !ok {
-		return nil
+		return fmt.Errorf("event %s is of the type %q, which this version does not know: use the version that wrote it", e.ID, e.Type)
 	}
 	if err := apply(m, e); err != nil {
 		return fmt.Errorf("event %s, %s: %w", e.ID, e.Type, err)
