@@ -42,7 +42,7 @@ type checking struct {
 // with themselves and with what they have left behind.
 func (e *Engine) Check(ctx context.Context, o tiers.CheckOptions, progress func(tiers.Checked)) (tiers.Checked, error) {
 	o.Arrivals = e.arrivalState
-	o.Families = slices.Concat(o.Families, []string{prefixPromotion, prefixOpen, prefixKey, prefixWaiting, prefixReplica, prefixStanding, prefixPolicy, prefixTierPolicy})
+	o.Families = slices.Concat(o.Families, families())
 	for _, phase := range []struct {
 		name string
 		run  func(*checking, context.Context) error
@@ -57,6 +57,11 @@ func (e *Engine) Check(ctx context.Context, o tiers.CheckOptions, progress func(
 		}})
 	}
 	return e.registry.Check(ctx, o, progress)
+}
+
+// families are what the keys of this package's records begin with.
+func families() []string {
+	return []string{prefixPromotion, prefixOpen, prefixKey, prefixWaiting, prefixReplica, prefixStanding, prefixPolicy, prefixTierPolicy}
 }
 
 // arrivalState says whether anybody works on an attempt, or will, or, of a promotion

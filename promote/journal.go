@@ -232,7 +232,7 @@ func (e *Engine) end(ctx context.Context, o *opened, state State, event tiers.Ev
 	if o.Verdict != nil {
 		event.Policy = o.Verdict.Policy.Name + "@" + o.Verdict.Policy.Digest.String()
 	}
-	event.Body = tiers.Encode(o.Promotion)
+	event.Body = tiers.Encode(o.journal) // the promotion, and what it takes to find it again
 	change.Put = append(change.Put, e.registry.EventPut(event))
 	if !o.arrived() {
 		change.Delete = append(change.Delete, e.held(o)...)

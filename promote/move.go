@@ -103,8 +103,9 @@ func (m *move) stage(ctx context.Context, nodes []node) error {
 			if err != nil {
 				return err
 			}
-			m.count(n, manifest)
-			arriving = append(arriving, tiers.Arriving{Descriptor: n.desc, Manifest: manifest, Depth: n.depth})
+			at := m.engine.registry.Now()
+			m.count(n, manifest, at)
+			arriving = append(arriving, tiers.Arriving{Descriptor: n.desc, Manifest: manifest, Depth: n.depth, At: at})
 		}
 		if err := m.arrival.Stage(ctx, arriving...); err != nil {
 			return err
@@ -321,8 +322,9 @@ func (m *move) tags(ctx context.Context, change *tiers.Change) error {
 }
 
 func (m *move) setTag(ctx context.Context, change *tiers.Change, tag string, desc ocispec.Descriptor) (previous digest.Digest, err error) {
-	if previous, err = m.arrival.SetTag(ctx, change, tag, desc); err == nil {
-		m.record.Tags = append(m.record.Tags, RecordTag{Tag: tag, Digest: desc.Digest})
+	at := m.engine.registry.Now()
+	if previous, err = m.arrival.SetTag(ctx, change, tag, desc, at); err == nil {
+		m.record.Tags = append(m.record.Tags, RecordTag{Tag: tag, Digest: desc.Digest, SetAt: at})
 	}
 	return previous, err
 }

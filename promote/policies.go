@@ -145,7 +145,7 @@ func (e *Engine) SetPolicy(ctx context.Context, actor, name string, document []b
 		Put: []tiers.Put{
 			{Key: prefixPolicy + name, Value: tiers.Encode(info)},
 			{Key: pointer.Key, Value: []byte(name)},
-			e.registry.EventPut(tiers.Event{Type: tiers.EventPolicySet, Actor: actor, Tier: info.To, From: info.From,
+			e.registry.EventPut(tiers.Event{Type: tiers.EventPolicySet, Time: info.SetAt, Actor: actor, Tier: info.To, From: info.From,
 				Policy: name, Digest: info.Digest, Previous: old.Digest, Body: p.Canonical()}),
 		},
 	})

@@ -2,6 +2,7 @@ package promote
 
 import (
 	"context"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -32,19 +33,21 @@ type RecordManifest struct {
 	ArtifactType string        `json:"artifactType,omitempty"`
 	Size         int64         `json:"size"`
 	Subject      digest.Digest `json:"subject,omitempty"`
+	CreatedAt    time.Time     `json:"createdAt,omitzero"` // in the tier above
 }
 
 // RecordTag is a tag that was set.
 type RecordTag struct {
 	Tag    string        `json:"tag"`
 	Digest digest.Digest `json:"digest"`
+	SetAt  time.Time     `json:"setAt,omitzero"`
 }
 
 // count adds a manifest to what moved.
-func (m *move) count(n node, manifest *oci.Manifest) {
+func (m *move) count(n node, manifest *oci.Manifest, at time.Time) {
 	m.o.Moved.Manifests++
 	m.record.Manifests = append(m.record.Manifests, RecordManifest{Digest: n.desc.Digest, MediaType: n.desc.MediaType,
-		ArtifactType: manifest.ArtifactType, Size: n.desc.Size, Subject: n.subject})
+		ArtifactType: manifest.ArtifactType, Size: n.desc.Size, Subject: n.subject, CreatedAt: at})
 }
 
 // keepRecord stores the record of all that moved and makes the write that keeps it.

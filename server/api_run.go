@@ -35,6 +35,8 @@ type CheckOptions struct {
 	ReadData bool   `json:"readData"`         // read the bytes too
 	Subset   string `json:"subset,omitempty"` // which, as tiers.ParseSubset has it
 	Repair   bool   `json:"repair"`           // mend what can be mended
+	// Ledger compares the records with the ledger, and does nothing else.
+	Ledger bool `json:"ledger,omitempty"`
 }
 
 // runRoutes lays the calls about runs.
@@ -81,6 +83,9 @@ func (s *Server) postCheck(c echo.Context) error {
 	}
 	if options.Subset != "" && !options.ReadData {
 		return fmt.Errorf("%w: subset says which data is read, and readData is not true", oci.ErrRequestInvalid)
+	}
+	if options.Ledger && (options.ReadData || options.Repair) {
+		return fmt.Errorf("%w: ledger only compares the records with the ledger: leave readData and repair out", oci.ErrRequestInvalid)
 	}
 	if _, err := tiers.ParseSubset(options.Subset); err != nil {
 		return err

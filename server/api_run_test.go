@@ -195,6 +195,7 @@ func TestRunRequests(t *testing.T) {
 		{"POST", "/api/v1/checks", `{"dryRun":true}`, 400, "REQUEST_INVALID", "dryRun"},
 		{"POST", "/api/v1/checks", `{"readData":true,"subset":"6/5"}`, 400, "REQUEST_INVALID", "want a part"},
 		{"POST", "/api/v1/checks", `{"readData":true,"subset":"half"}`, 400, "REQUEST_INVALID", "want a part"},
+		{"POST", "/api/v1/checks", `{"ledger":true,"repair":true}`, 400, "REQUEST_INVALID", "leave readData and repair out"},
 		{"POST", "/api/v1/checks", `{"subset":"1/5"}`, 400, "REQUEST_INVALID", "readData is not true"},
 		{"POST", "/api/v1/checks", `{"readData":true,"subset":"1/5"}`, 201, "", ""},
 		{"POST", "/api/v1/checks", `{"repair":true}`, 201, "", ""},

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -32,6 +33,7 @@ type Arriving struct {
 	Descriptor ocispec.Descriptor
 	Manifest   *oci.Manifest
 	Depth      int
+	At         time.Time // since when it counts as there; zero: since it is staged
 }
 
 // Arrival opens the arrival with the given id. Nothing is staged unless fence holds in the
@@ -58,11 +60,12 @@ func (a *Arrival) Change(change *Change) {
 		Put{Key: repoKey(a.repo.Tier.Name, a.repo.Name), Value: Encode(repositoryRecord{})})
 }
 
-// SetTag adds to a change that tag points at desc, if nobody moves it meanwhile, and says
-// where it pointed. A tag that points there already adds only the condition.
-func (a *Arrival) SetTag(ctx context.Context, change *Change, tag string, desc ocispec.Descriptor) (previous digest.Digest, err error) {
+// SetTag adds to a change, made at a time, that tag points at desc, if nobody moves it
+// meanwhile, and says where it pointed. A tag that points there already adds only the
+// condition.
+func (a *Arrival) SetTag(ctx context.Context, change *Change, tag string, desc ocispec.Descriptor, at time.Time) (previous digest.Digest, err error) {
 	var set Change
-	previous, err = a.repo.setTag(ctx, &set, tag, desc)
+	previous, err = a.repo.setTag(ctx, &set, tag, desc, at)
 	change.If = append(change.If, set.If...)
 	if previous != desc.Digest {
 		change.Put, change.Delete = append(change.Put, set.Put...), append(change.Delete, set.Delete...)

@@ -61,7 +61,7 @@ func (w *world) commit(id string, a artifact, tag string) error {
 		arrival := w.stable.Arrival(id)
 		var change tiers.Change
 		arrival.Change(&change)
-		if _, err := arrival.SetTag(w.t.Context(), &change, tag, a.root); err != nil {
+		if _, err := arrival.SetTag(w.t.Context(), &change, tag, a.root, w.Now()); err != nil {
 			return err
 		}
 		_, err := w.catalog.Commit(w.t.Context(), change)

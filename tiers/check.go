@@ -34,8 +34,9 @@ type CheckOptions struct {
 	// Families are what the keys of records begin with that others keep, beside the
 	// registry's own. nil: records of families that nobody knows are not looked for.
 	Families []string `json:"-"`
-	// Phases are gone through behind the registry's own.
+	// Phases are gone through behind the registry's own or, where Alone is set, instead.
 	Phases []CheckPhase `json:"-"`
+	Alone  bool         `json:"-"`
 }
 
 // ArrivalState is how an arrival stands.

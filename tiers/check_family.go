@@ -10,19 +10,6 @@ import (
 // familyPage is how many keys are read at once to find out which families there are.
 const familyPage = 100
 
-// Families of the registry's own records, as keys.go lists them: those of stores, those of
-// tiers, and the others. What ends in a slash is the beginning of keys, the rest are keys.
-func storeFamilies() []string { return []string{"blob/", "ref/", "intent/", "condemned/"} }
-
-func tierFamilies() []string {
-	return []string{"repo/", "manifest/", "pushing/", "tag/", "tagged/", "referrer/", "subject/", "orphaned/", "link/", "usage/"}
-}
-
-func otherFamilies() []string {
-	return []string{prefixUpload, "uploading/", prefixEvent, "pinned/", "staged/", committedKey(""), catalogIDKey, schemaKey, sessionKeyKey,
-		prefixQuarantine, quarantinedKey}
-}
-
 // checkFamilies looks for records of families that nobody knows: one that was restored or
 // written by hand under a wrong key, or that another version has left. Families are jumped
 // over, so it costs a few reads of each.
@@ -30,7 +17,7 @@ func (c *Checking) checkFamilies(ctx context.Context) error {
 	if c.options.Families == nil {
 		return nil
 	}
-	others := slices.Concat(otherFamilies(), c.options.Families)
+	others := slices.Concat(families(""), c.options.Families)
 	for after := ""; ; {
 		var page []Record
 		err := c.patiently(ctx, func() (err error) {
@@ -65,7 +52,7 @@ func familyOf(key string, others []string) string {
 	for _, of := range []struct {
 		prefix string
 		known  []string
-	}{{"store/", storeFamilies()}, {"tier/", tierFamilies()}} {
+	}{{"store/", families("store/*/")}, {"tier/", families("tier/*/")}} {
 		rest, ok := strings.CutPrefix(key, of.prefix)
 		if !ok {
 			continue

@@ -144,7 +144,7 @@ func (c *Checking) checkLink(ctx context.Context, t *Tier, prefix string, link, 
 		delta := b.Size - v.Size
 		v.Size = b.Size
 		_, err = r.commitUsage(ctx, Change{If: []Condition{Unchanged(link), Unchanged(blob)},
-			Put: []Put{{Key: link.Key, Value: Encode(v)}, c.event(f, Event{})}}, delta)
+			Put: []Put{{Key: link.Key, Value: Encode(v)}, c.event(f, Event{Records: []EventRecord{{Key: link.Key, Value: Encode(v)}}})}}, delta)
 		return err
 	})
 }

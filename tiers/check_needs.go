@@ -120,8 +120,9 @@ func (m *manifestCheck) mendLink(ctx context.Context, f Finding, manifest Record
 	if err != nil {
 		return err
 	}
+	link := Encode(LinkRecord{Size: blob.Size})
 	change := Change{If: []Condition{Unchanged(manifest), Absent(f.Key)},
-		Put: []Put{{Key: f.Key, Value: Encode(LinkRecord{Size: blob.Size})}, m.c.event(f, Event{})}}
+		Put: []Put{{Key: f.Key, Value: link}, m.c.event(f, Event{Records: []EventRecord{{Key: f.Key, Value: link}}})}}
 	_, err = r.commitUsage(ctx, change, blob.Size)
 	return err
 }

@@ -134,6 +134,7 @@ func (c *Checking) Mend(ctx context.Context, f Finding, change Change) error {
 
 // mend is Mend where the event says more than the finding.
 func (c *Checking) mend(ctx context.Context, f Finding, change Change, e Event) error {
+	e.Records = repaired(change)
 	change.Put = append(slices.Clip(change.Put), c.event(f, e))
 	_, err := c.registry.catalog.Commit(ctx, change)
 	return err
@@ -148,4 +149,21 @@ func (c *Checking) event(f Finding, e Event) Put {
 	e.Actor, e.Tier, e.Repository, e.Digest, e.Store = c.options.Actor, f.Tier, f.Repository, f.Digest, f.Store
 	e.Cause, e.Body = f.Kind, Encode(f)
 	return c.registry.EventPut(e)
+}
+
+// repaired are the records that a change writes, for its event. What other records say again
+// is left out: it is made of those.
+func repaired(change Change) []EventRecord {
+	var records []EventRecord
+	for _, put := range change.Put {
+		if put.Expire == 0 && restoredFrom(put.Key) == Replayed {
+			records = append(records, EventRecord{Key: put.Key, Value: put.Value})
+		}
+	}
+	for _, key := range change.Delete {
+		if restoredFrom(key) == Replayed {
+			records = append(records, EventRecord{Key: key, Deleted: true})
+		}
+	}
+	return records
 }

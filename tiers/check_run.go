@@ -85,7 +85,11 @@ func (r *Registry) Check(ctx context.Context, o CheckOptions, progress func(Chec
 	}
 	stop := c.report.tell(progress)
 	defer stop()
-	for _, phase := range slices.Concat(c.structure(), o.Phases, c.data()) {
+	phases := o.Phases
+	if !o.Alone {
+		phases = slices.Concat(c.structure(), o.Phases, c.data())
+	}
+	for _, phase := range phases {
 		c.report.enter(phase.Name)
 		if err := phase.Run(ctx, c); err != nil {
 			return c.report.snapshot(), fmt.Errorf("check, %s: %w", phase.Name, err)
@@ -94,6 +98,9 @@ func (r *Registry) Check(ctx context.Context, o CheckOptions, progress func(Chec
 	c.report.enter("suspects")
 	if err := c.settle(ctx); err != nil {
 		return c.report.snapshot(), fmt.Errorf("check, suspects: %w", err)
+	}
+	if err := c.passed(ctx, c.report.snapshot()); err != nil {
+		return c.report.snapshot(), fmt.Errorf("check, note that it passed: %w", err)
 	}
 	c.report.enter(CheckDone)
 	return c.report.snapshot(), nil

@@ -66,7 +66,7 @@ func (r *Registry) Collect(ctx context.Context, o CollectOptions, progress func(
 	o.Actor = cmp.Or(o.Actor, "collector")
 	c := &collector{Registry: r, options: o, began: r.Now(), progress: progress,
 		result: Collected{DryRun: o.DryRun, Sweeps: map[Sweep]Swept{}}}
-	if err := c.complete(ctx); err != nil {
+	if err := errors.Join(r.checked(ctx), c.complete(ctx)); err != nil {
 		return c.result, fmt.Errorf("collect: %w", err)
 	}
 	c.begin(SweepUploads)

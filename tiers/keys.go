@@ -31,6 +31,7 @@ import (
 //	catalog-id                                           the id of this catalog, as its marks in the buckets say
 //	schema                                               what all records are known to be like: schemaRecord
 //	session-key                                          authenticates the ids of uploads
+//	rebuilt                                              it was made out of the ledger: rebuiltRecord
 //	pinned/<promotion>/<ulid>                            what a batch of pins pinned
 //	staged/<arrival>/<ulid>                              what a batch of an arrival staged
 //	committed/<arrival>                                  everything it staged can be seen
@@ -38,7 +39,8 @@ import (
 //	quarantine/<digest>                                  nobody may pull it: Quarantine
 //	quarantined                                          the generation of all quarantines: quarantinedRecord
 //
-// The keys of promotions, policies, runs, the ledger and pulls stand with their packages.
+// The keys of promotions, policies, runs, the ledger and pulls stand with their packages. What
+// becomes of each kind when the catalog is rebuilt, says RecordKinds.
 
 // Prefixes under which whole families of records are listed.
 const (
@@ -51,6 +53,7 @@ const (
 	sessionKeyKey = "session-key"
 	catalogIDKey  = "catalog-id"
 	schemaKey     = "schema"
+	rebuiltKey    = "rebuilt"
 )
 
 func storePrefix(store, kind string) string { return "store/" + store + "/" + kind + "/" }

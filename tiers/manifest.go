@@ -45,6 +45,7 @@ type push struct {
 	blobs    []ocispec.Descriptor
 	staged   *Staged
 	records  map[string]Record // of the catalog, all that the push looks at, as last read
+	at       time.Time         // of the change that is tried
 }
 
 // PutManifest stores a manifest under reference, a tag or its digest. Its blobs and
@@ -344,6 +345,7 @@ func (p *push) complete(ctx context.Context, change *Change, record Record) erro
 	isNew := record.Revision == 0
 	// The bytes were lost, and a repair has made room for them.
 	restored := !isNew && p.records[blobKey(t.store, d)].Revision == 0
+	p.at = p.repo.registry.Now()
 	events, err := p.setTags(ctx, change)
 	if err != nil {
 		return err
@@ -385,7 +387,7 @@ func (p *push) complete(ctx context.Context, change *Change, record Record) erro
 		e.Actor, e.Tier, e.Repository, e.Digest, e.MediaType, e.ArtifactType = p.repo.Actor, t.Name, name, d, p.desc.MediaType, p.desc.ArtifactType
 		e.Store, e.Key, e.Size = t.store, p.staged.Key(), p.desc.Size
 	}
-	change.Put = append(change.Put, p.repo.registry.eventPuts(events)...)
+	change.Put = append(change.Put, p.repo.registry.eventPuts(events, p.at)...)
 	return nil
 }
 
@@ -393,7 +395,7 @@ func (p *push) complete(ctx context.Context, change *Change, record Record) erro
 func (p *push) putRecords(change *Change) {
 	t, name := p.repo.Tier, p.repo.Name
 	m := ManifestRecord{MediaType: p.desc.MediaType, Size: p.desc.Size, ArtifactType: p.desc.ArtifactType,
-		Depth: p.depth, CreatedAt: p.repo.registry.Now(), By: p.repo.Actor}
+		Depth: p.depth, CreatedAt: p.at, By: p.repo.Actor}
 	if s := p.manifest.Subject; s != nil {
 		m.Subject = s.Digest
 		change.Put = append(change.Put, Put{

@@ -86,8 +86,35 @@ type Registry struct {
 	window      int    // how many objects a search for strays remembers at once
 }
 
-// New checks the configuration and asks every bucket who it is.
+// New checks the configuration and asks every bucket who it is. The error wraps
+// oci.ErrUnavailable while the catalog is being rebuilt.
 func New(ctx context.Context, config Config) (*Registry, error) {
+	r, err := configured(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.whole(ctx); err != nil {
+		return nil, fmt.Errorf("tiers: %w", err)
+	}
+	for _, t := range r.tiers {
+		if err := r.forgetUsage(ctx, t); err != nil {
+			return nil, fmt.Errorf("tier %q: records of former quotas: %w", t.Name, err)
+		}
+	}
+	if err := r.claim(ctx); err != nil {
+		return nil, err
+	}
+	if r.sessionKey, err = r.sharedSecret(ctx); err != nil {
+		return nil, fmt.Errorf("tiers: the key of upload sessions: %w", err)
+	}
+	if _, err = r.Quarantined(ctx); err != nil {
+		return nil, fmt.Errorf("tiers: %w", err)
+	}
+	return r, nil
+}
+
+// configured is a registry that has not written anything yet.
+func configured(ctx context.Context, config Config) (*Registry, error) {
 	if config.Catalog == nil || config.Log == nil {
 		return nil, errors.New("tiers: a catalog and a logger are needed")
 	}
@@ -112,9 +139,6 @@ func New(ctx context.Context, config Config) (*Registry, error) {
 			return nil, err
 		}
 	}
-	if err := r.claim(ctx); err != nil {
-		return nil, err
-	}
 	if r.bodies, err = newBodies(); err != nil {
 		return nil, err
 	}
@@ -123,12 +147,6 @@ func New(ctx context.Context, config Config) (*Registry, error) {
 	}
 	if r.quarantined, err = newQuarantined(); err != nil {
 		return nil, err
-	}
-	if _, err = r.Quarantined(ctx); err != nil {
-		return nil, fmt.Errorf("tiers: %w", err)
-	}
-	if r.sessionKey, err = r.sharedSecret(ctx); err != nil {
-		return nil, fmt.Errorf("tiers: the key of upload sessions: %w", err)
 	}
 	return r, nil
 }
@@ -167,9 +185,6 @@ func (r *Registry) add(ctx context.Context, t Tier) error {
 	t.store = store
 	if r.announcers[store] == nil {
 		r.announcers[store] = newAnnouncer(r, store)
-	}
-	if err := r.forgetUsage(ctx, &t); err != nil {
-		return fmt.Errorf("tier %q: records of former quotas: %w", t.Name, err)
 	}
 	r.tiers = append(r.tiers, &t)
 	return nil
@@ -303,15 +318,20 @@ func (r *Registry) Forget() {
 	r.quarantined.held.clear()
 }
 
-// EventPut completes e and returns the write that records it.
+// EventPut completes e and returns the write that records it. Where the records of the change
+// have a time, e has the same, so that they can be made again.
 func (r *Registry) EventPut(e Event) Put {
-	e.ID, e.Time = r.NewID(), r.Now()
+	if e.Time.IsZero() {
+		e.Time = r.Now()
+	}
+	e.ID = r.NewID()
 	return Put{Key: prefixEvent + e.ID, Value: Encode(e)}
 }
 
-// eventPuts is EventPut for the events of one change: their keys stand in the order given.
-func (r *Registry) eventPuts(events []Event) []Put {
-	entropy, now := ulid.Monotonic(rand.Reader, 0), r.Now()
+// eventPuts is EventPut for the events of one change, which was made at the time now: their
+// keys stand in the order given.
+func (r *Registry) eventPuts(events []Event, now time.Time) []Put {
+	entropy := ulid.Monotonic(rand.Reader, 0)
 	puts := make([]Put, len(events))
 	for i, e := range events {
 		e.ID, e.Time = ulid.MustNew(ulid.Timestamp(now), entropy).String(), now

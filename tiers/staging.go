@@ -268,8 +268,11 @@ func (s *staging) manifest(m Arriving, pending []string) error {
 	a := s.arrival
 	t, name, d := a.repo.Tier, a.repo.Name, m.Descriptor.Digest
 	key := manifestKey(t.Name, name, d)
+	if m.At.IsZero() {
+		m.At = a.repo.registry.Now()
+	}
 	value := ManifestRecord{MediaType: m.Descriptor.MediaType, Size: m.Descriptor.Size, ArtifactType: m.Manifest.ArtifactType,
-		Depth: m.Depth, CreatedAt: a.repo.registry.Now(), By: a.repo.Actor, Pending: withID(pending, a.ID)}
+		Depth: m.Depth, CreatedAt: m.At, By: a.repo.Actor, Pending: withID(pending, a.ID)}
 	s.require(Unchanged(s.records[key]))
 	s.require(Present(blobKey(t.store, d)))
 	if subject := m.Manifest.Subject; subject != nil {

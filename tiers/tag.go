@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -100,7 +101,7 @@ func DistinctTags(tags []string) ([]string, error) {
 func (p *push) setTags(ctx context.Context, change *Change) (events []Event, err error) {
 	for _, tag := range p.tags {
 		var set Change
-		previous, err := p.repo.pointTag(&set, p.records[tagKey(p.repo.Tier.Name, p.repo.Name, tag)], tag, p.desc)
+		previous, err := p.repo.pointTag(&set, p.records[tagKey(p.repo.Tier.Name, p.repo.Name, tag)], tag, p.desc, p.at)
 		if err != nil {
 			return nil, err
 		}
@@ -124,7 +125,7 @@ func (p *push) setTags(ctx context.Context, change *Change) (events []Event, err
 // setTag adds to change that tag points at desc from now on, if nobody moves it
 // meanwhile, and says where it pointed so far. An empty tag adds nothing. The error wraps
 // oci.ErrTagImmutable where clients may not move the tag.
-func (r *Repository) setTag(ctx context.Context, change *Change, tag string, desc ocispec.Descriptor) (previous digest.Digest, err error) {
+func (r *Repository) setTag(ctx context.Context, change *Change, tag string, desc ocispec.Descriptor, at time.Time) (previous digest.Digest, err error) {
 	if tag == "" {
 		return "", nil
 	}
@@ -132,11 +133,11 @@ func (r *Repository) setTag(ctx context.Context, change *Change, tag string, des
 	if err != nil {
 		return "", err
 	}
-	return r.pointTag(change, record, tag, desc)
+	return r.pointTag(change, record, tag, desc, at)
 }
 
 // pointTag is setTag where the tag's record was read already.
-func (r *Repository) pointTag(change *Change, record Record, tag string, desc ocispec.Descriptor) (previous digest.Digest, err error) {
+func (r *Repository) pointTag(change *Change, record Record, tag string, desc ocispec.Descriptor, at time.Time) (previous digest.Digest, err error) {
 	if record.Revision != 0 {
 		old, err := Decode[TagRecord](record)
 		if err != nil {
@@ -150,7 +151,7 @@ func (r *Repository) pointTag(change *Change, record Record, tag string, desc oc
 			change.Delete = append(change.Delete, taggedPrefix(r.Tier.Name, r.Name, previous)+tag)
 		}
 	}
-	value := TagRecord{Digest: desc.Digest, MediaType: desc.MediaType, Size: desc.Size, UpdatedAt: r.registry.Now(), By: r.Actor}
+	value := TagRecord{Digest: desc.Digest, MediaType: desc.MediaType, Size: desc.Size, UpdatedAt: at, By: r.Actor}
 	change.If = append(change.If, Unchanged(record))
 	change.Put = append(change.Put,
 		Put{Key: record.Key, Value: Encode(value)},
@@ -172,7 +173,8 @@ func (r *Repository) Tag(ctx context.Context, desc ocispec.Descriptor, tag strin
 			return err
 		}
 		change := Change{If: []Condition{Unchanged(record)}}
-		previous, err := r.setTag(ctx, &change, tag, m.descriptor(desc.Digest))
+		now := r.registry.Now()
+		previous, err := r.setTag(ctx, &change, tag, m.descriptor(desc.Digest), now)
 		if err != nil || previous == desc.Digest {
 			return err
 		}
@@ -186,7 +188,7 @@ func (r *Repository) Tag(ctx context.Context, desc ocispec.Descriptor, tag strin
 		change.Put = append(change.Put,
 			Put{Key: record.Key, Value: record.Value}, // so that a DELETE of the manifest notices the tag
 			Put{Key: repoKey(r.Tier.Name, r.Name), Value: Encode(repositoryRecord{})},
-			r.registry.EventPut(Event{Type: EventTagged, Actor: r.Actor, Tier: r.Tier.Name, Repository: r.Name, Tag: tag, Previous: previous,
+			r.registry.EventPut(Event{Type: EventTagged, Time: now, Actor: r.Actor, Tier: r.Tier.Name, Repository: r.Name, Tag: tag, Previous: previous,
 				Digest: desc.Digest, MediaType: m.MediaType, ArtifactType: m.ArtifactType, Size: m.Size}))
 		_, err = r.registry.catalog.Commit(ctx, change)
 		return err

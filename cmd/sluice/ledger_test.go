@@ -46,6 +46,8 @@ func TestLedger(t *testing.T) {
 	expect(t, exitDone, "not compared with a checkpoint", "ledger", "verify", "--registry", host, "--key", keyFile, "--save", kept)
 	expect(t, exitDone, "it goes on from the checkpoint", "ledger", "verify", "--registry", host, "--key", keyFile, "--checkpoint", kept)
 	expect(t, exitFailed, "signature", "ledger", "verify", "--registry", host, "--key", filepath.Join(data, "keys", "ci.pub"))
+	expect(t, exitDone, "0 differences", "ledger", "verify", "--registry", host, "--key", keyFile, "--catalog")
+	expect(t, exitUsage, "does not go with --dir", "ledger", "verify", "--dir", data+"/objects/sluice-release", "--key", keyFile, "--catalog")
 	if code := server.stop(t); code != exitDone {
 		t.Fatalf("it ends with %d\n%s", code, &server.stderr)
 	}

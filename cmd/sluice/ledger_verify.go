@@ -3,13 +3,16 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
 
 	"github.com/spf13/cobra"
 
 	"sluice.dev/sluice/promote"
+	"sluice.dev/sluice/server"
 	"sluice.dev/sluice/tiers"
 	"sluice.dev/sluice/tiers/ledger"
+	"sluice.dev/sluice/tiers/runs"
 )
 
 // unfounded is what an entry says that nothing before it accounts for.
@@ -30,12 +33,15 @@ type proof struct {
 	// EvidenceElsewhere how many do not lie there.
 	Evidence          int64 `json:"evidence,omitempty"`
 	EvidenceElsewhere int64 `json:"evidenceElsewhere,omitempty"`
+	// Catalog is what the registry found when it compared its records with the ledger.
+	Catalog *tiers.Checked `json:"catalog,omitempty"`
 }
 
 func ledgerVerifyCommand() *cobra.Command {
 	var out output
 	var from logSource
 	var kept, save string
+	var catalog bool
 	cmd := &cobra.Command{
 		Use:   "verify",
 		Short: "Prove that nothing in the ledger was changed, dropped or put elsewhere",
@@ -47,6 +53,10 @@ What was changed, dropped, added, put elsewhere or set back is named, and the ex
 With --checkpoint the log must also lead to a checkpoint that was kept elsewhere: this is what
 finds a log that was rewritten together with its signatures. --save keeps the newest one for
 the next time.
+
+With --catalog the registry then applies all events to an empty catalog in memory and compares
+its own records with it: a record that no event explains, one that is missing, and one that
+says something else is named, with both values and the entry. It may go on working meanwhile.
 
 A plain copy of the bucket is enough (--dir): nothing is asked of the registry then. The
 evidence that lies in the copy is compared with the digests that the verdicts name. The
@@ -69,9 +79,17 @@ registry (action admin); for others the hashes alone are verified.`,
 					return fmt.Errorf("checkpoint: %w", err)
 				}
 			}
+			if catalog && l.client == nil {
+				return wrongUse(cmd, "--catalog asks a registry: it does not go with --dir")
+			}
 			found, err := l.verify(cmd, options)
 			if err != nil {
 				return err
+			}
+			if catalog && found.Sound {
+				if err := l.compare(cmd, &found); err != nil {
+					return err
+				}
 			}
 			if found.Sound && save != "" {
 				if err := replaceFile(save, found.Signed); err != nil {
@@ -89,6 +107,7 @@ registry (action admin); for others the hashes alone are verified.`,
 	}
 	from.flag(cmd)
 	cmd.Flags().StringVar(&kept, "checkpoint", "", "file with a checkpoint that was kept elsewhere, as /ledger/checkpoint gives it")
+	cmd.Flags().BoolVar(&catalog, "catalog", false, "have the registry compare its records with the ledger too")
 	cmd.Flags().StringVar(&save, "save", "", "file to keep the newest checkpoint in, where the ledger is sound")
 	out.flag(cmd)
 	return cmd
@@ -135,6 +154,27 @@ func (l *openedLog) verify(cmd *cobra.Command, options ledger.VerifyOptions) (pr
 	return found, nil
 }
 
+// compare has the registry compare its catalog with the ledger.
+func (l *openedLog) compare(cmd *cobra.Command, found *proof) error {
+	j := checking()
+	var run runs.Run
+	if _, err := l.client.post(cmd.Context(), j.path(), http.Header{"Prefer": {"respond-async"}}, server.CheckOptions{Ledger: true}, &run); err != nil {
+		return err
+	}
+	progress := newProgress(cmd.ErrOrStderr())
+	run, err := j.await(cmd.Context(), l.client, run, func(r runs.Run) { progress.say(j.progress(r)) })
+	progress.clear()
+	if err != nil {
+		return err
+	}
+	if run.State != runs.Succeeded {
+		return fmt.Errorf("the comparison of the catalog with the ledger, %s, did not come to its end: %s", run.ID, printable(orDash(run.Error)))
+	}
+	result := checkedOf(run.Result)
+	found.Catalog, found.Sound = &result.Checked, result.sound()
+	return nil
+}
+
 // replaceFile writes a file whole or not at all.
 func replaceFile(path string, content []byte) error {
 	next := path + ".new"
@@ -172,10 +212,23 @@ func (p *printer) proof(found proof) {
 	default:
 		p.line("  %s it does not go on from the checkpoint of size %d that was kept elsewhere", p.style(red, "✗"), found.Kept.Size)
 	}
-	if len(found.Findings) == 0 {
+	if len(found.Findings) > 0 {
+		p.line("")
+		p.ledgerFindings(found.Report)
+	}
+	if found.Catalog == nil {
 		return
 	}
+	c := checkResult{*found.Catalog}
+	p.line("  %s of the catalog were compared with the ledger, %s", count(int(c.records()), "record"), count(int(c.found()), "difference"))
 	p.line("")
+	for _, f := range c.Findings {
+		p.finding(f)
+	}
+}
+
+// ledgerFindings lists what is wrong with a log.
+func (p *printer) ledgerFindings(found ledger.Report) {
 	rows := make([][]cell, len(found.Findings))
 	for i, f := range found.Findings {
 		where := f.Path

@@ -99,7 +99,7 @@ Exit codes: 0 done, 1 failed, 2 wrong use, 3 the policy said no.`,
 		promoteCommand(), rollbackCommand(), approveCommand(), evidenceCommand(), attestCommand(), verifyCommand(),
 		statusCommand(), policyCommand(), pullsCommand(), quarantineCommand(),
 		ledgerCommand(), eventsCommand(), webhookCommand(),
-		gcCommand(), fsckCommand(), versionCommand(),
+		gcCommand(), fsckCommand(), rebuildCommand(), versionCommand(),
 	)
 	return root
 }

@@ -48,7 +48,7 @@ func signerFor(cfg *Config, name string, log *slog.Logger) (crypto.Signer, error
 	if named, ok := cfg.Signing.Keys[name]; ok {
 		return readSigner(named)
 	}
-	path := filepath.Join(cfg.Data, "keys", "signing-"+name+".key")
+	path := signingPath(cfg, name)
 	signer, err := readSigner(KeyConfig{File: path})
 	if !errors.Is(err, fs.ErrNotExist) {
 		return signer, err
@@ -57,6 +57,11 @@ func signerFor(cfg *Config, name string, log *slog.Logger) (crypto.Signer, error
 		log.Warn("signing key made here: other replicas need the same one, name it in signing.keys", "key", name, "file", path)
 	}
 	return makeSigner(path, name)
+}
+
+// signingPath is where a key lies that the configuration does not name.
+func signingPath(cfg *Config, name string) string {
+	return filepath.Join(cfg.Data, "keys", "signing-"+name+".key")
 }
 
 func readSigner(key KeyConfig) (crypto.Signer, error) {

@@ -100,6 +100,10 @@ func (i *instance) check(ctx context.Context, run runs.Run, progress func(any)) 
 	if err := json.Unmarshal(run.Options, &options); err != nil {
 		return nil, fmt.Errorf("options: %w", err)
 	}
+	if options.Ledger {
+		found, err := i.engine.CheckLedger(ctx, i.ledger, func(c tiers.Checked) { progress(checked{c}) })
+		return checked{found}, err
+	}
 	subset, err := tiers.ParseSubset(options.Subset)
 	if err != nil {
 		return nil, err

@@ -13,6 +13,7 @@ func mutants() []mutant {
 		out(),
 		pulled(),
 		held(),
+		anew(),
 	)
 }
 

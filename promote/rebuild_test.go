@@ -1,0 +1,659 @@
+package promote_test
+
+import (
+	"context"
+	"crypto"
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"sluice.dev/sluice/oci"
+	"sluice.dev/sluice/promote"
+	"sluice.dev/sluice/tests/stores"
+	"sluice.dev/sluice/tiers"
+	"sluice.dev/sluice/tiers/ledger"
+)
+
+// lost is a registry whose ledger is sealed, and whose catalog gets lost.
+type lost struct {
+	*gate
+	ledger *ledger.Ledger
+	key    crypto.Signer
+}
+
+func newLost(t *testing.T) *lost {
+	t.Helper()
+	l := &lost{gate: newGate(t, nil)}
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.key = key
+	l.ledger = l.open(l.registry)
+	return l
+}
+
+func (l *lost) must(err error) {
+	l.Helper()
+	if err != nil {
+		l.Fatal(err)
+	}
+}
+
+func (l *lost) open(r *tiers.Registry) *ledger.Ledger {
+	l.Helper()
+	log, err := ledger.New(l.Context(), ledger.Config{Registry: r, Signer: l.key, Origin: "registry.example.com/ledger",
+		Log: slog.New(slog.DiscardHandler), Interval: time.Millisecond})
+	l.must(err)
+	return log
+}
+
+func (l *lost) seal(log *ledger.Ledger) ledger.State {
+	l.Helper()
+	for range 1000 {
+		if _, err := log.Seal(l.Context()); err != nil {
+			l.Fatal(err)
+		}
+		state, err := log.State(l.Context())
+		l.must(err)
+		lag, err := log.Lag(l.Context())
+		l.must(err)
+		if lag == 0 && state.Size == state.Assigned && state.Size > 0 {
+			return state
+		}
+		time.Sleep(time.Millisecond)
+	}
+	l.Fatal("the ledger is not sealed")
+	return ledger.State{}
+}
+
+// fill does all that leaves events.
+func (l *lost) fill() {
+	l.Helper()
+	ctx, dev := l.Context(), l.repo("dev")
+	image := l.platforms("1.0")
+	l.provenance(image)
+	l.promoteOK(request("1.0", "stable", "1.0", "latest"))
+	l.provenance(image) // rises with the next
+	l.promoteOK(request("1.0", "stable"))
+	l.promoteOK(request("1.0", "release"))
+	bad := l.image("bad", "bad", nil)
+	if p, _, err := l.engine.Promote(ctx, "manager", request("bad", "stable")); err != nil || p.State != promote.Failed {
+		l.Fatalf("%s, %v; want it to fail", p.State, err)
+	}
+	next := l.image("next", "next", nil)
+	l.must(dev.Tag(ctx, next, "moved"))
+	l.must(dev.Tag(ctx, bad, "moved"))
+	l.must(dev.DeleteTag(ctx, "next"))
+	l.image(oci.FallbackTag(next.Digest)+".sig", "signature", nil)
+	note := l.image("", "note", &bad)
+	l.must(dev.DeleteManifest(ctx, note.Digest))
+	gone := l.image("gone", "gone", nil)
+	l.must(dev.DeleteManifest(ctx, gone.Digest))
+	l.image("back", "gone", nil) // the same again
+	l.image("about", "about", &next)
+	loose := l.blob([]byte("loose"), ocispec.MediaTypeImageLayer)
+	other, err := l.registry.Repository("dev", "acme/other", "dev@example.com")
+	l.must(err)
+	if ok, err := other.Mount(ctx, dev, loose.Digest); err != nil || !ok {
+		l.Fatal(ok, err)
+	}
+	l.must(dev.DeleteBlob(ctx, loose.Digest))
+	l.setPolicy("dev-to-stable", "dev", "stable", "  repositories: [\"acme/**\"]")
+	l.tidied()
+	for _, r := range *l.processes {
+		l.must(r.Release(ctx))
+	}
+}
+
+// elsewhere is the configuration with an empty catalog.
+func (l *lost) elsewhere() tiers.Config {
+	config := l.config
+	config.Catalog, config.Tiers = stores.Catalog(l.T), slices.Clone(l.config.Tiers)
+	return config
+}
+
+func (l *lost) rebuild(ctx context.Context, config tiers.Config) (promote.Rebuilt, error) {
+	return promote.Rebuild(ctx, config, ledger.VerifyOptions{Keys: []crypto.PublicKey{l.key.Public()}}, nil)
+}
+
+// facts are the records of a catalog that come back, without what no event can know.
+func (l *lost) facts(catalog tiers.Catalog) map[string]string {
+	l.Helper()
+	all := map[string]string{}
+	for after := ""; ; {
+		page, err := catalog.List(context.Background(), tiers.Query{After: after, Limit: tiers.MaxPage})
+		l.must(err)
+		for _, r := range page {
+			after = r.Key
+			kind, ok := tiers.KindOf(r.Key)
+			if !ok {
+				l.Errorf("no kind of record has the key %s", r.Key)
+			}
+			if kind.Restored != tiers.Dropped {
+				all[r.Key] = known(kind, r.Value)
+			}
+		}
+		if len(page) < tiers.MaxPage {
+			return all
+		}
+	}
+}
+
+func known(kind tiers.RecordKind, value []byte) string {
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(value, &fields) != nil {
+		return string(value)
+	}
+	unknown := []string{"renewedAt"}
+	switch kind.Family {
+	case "standing/":
+		unknown = []string{"generation", "seen", "stated", "since"}
+	case "ledger/head":
+		unknown = []string{"open"}
+	}
+	for _, name := range unknown {
+		delete(fields, name)
+	}
+	if strings.HasSuffix(kind.Family, "/tagged/") {
+		return ""
+	}
+	text, _ := json.Marshal(fields) // it was JSON
+	return string(text)
+}
+
+func (l *lost) same(live, made map[string]string) {
+	l.Helper()
+	for _, key := range slices.Sorted(maps.Keys(live)) {
+		if got, ok := made[key]; !ok {
+			l.Errorf("it lacks %s: %s", key, live[key])
+		} else if got != live[key] {
+			l.Errorf("%s is\n%s, was\n%s", key, got, live[key])
+		}
+	}
+	for key := range made {
+		if _, ok := live[key]; !ok {
+			l.Errorf("it has %s besides: %s", key, made[key])
+		}
+	}
+}
+
+// A catalog that was lost is made anew, record for record, and the registry goes on with it.
+func TestRebuild(t *testing.T) {
+	l := newLost(t)
+	l.fill()
+	state := l.seal(l.ledger)
+	before := l.facts(l.config.Catalog)
+	config := l.elsewhere()
+	done, err := l.rebuild(t.Context(), config)
+	if err != nil || !done.Ledger.Sound || len(done.Problems) > 0 {
+		t.Fatalf("%+v, %v", done, err)
+	}
+	l.same(before, l.facts(config.Catalog))
+
+	r, err := tiers.New(t.Context(), config)
+	l.must(err)
+	for _, ref := range [][2]string{{"dev", "1.0"}, {"stable", "latest"}, {"release", "1.0"}} {
+		repo, err := r.Repository(ref[0], repository, "")
+		l.must(err)
+		want, err := l.repo(ref[0]).Resolve(t.Context(), ref[1])
+		l.must(err)
+		if got, err := repo.Resolve(t.Context(), ref[1]); err != nil || got.Digest != want.Digest {
+			t.Errorf("%v is %s, %v", ref, got.Digest, err)
+		}
+		if attached, err := repo.Predecessors(t.Context(), want); err != nil || len(attached) == 0 {
+			t.Errorf("on %v hangs %v, %v", ref, attached, err)
+		}
+	}
+	// The ledger goes on, and both parts are one log.
+	next := &lost{gate: &gate{T: t, config: config, registry: r, signers: l.signers, ci: l.ci, ciPEM: l.ciPEM, processes: &[]*tiers.Registry{r}}, key: l.key}
+	next.engine = next.start(true)
+	next.ledger = next.open(r)
+	again, made, err := next.engine.Promote(t.Context(), "manager", request("1.0", "release"))
+	if err != nil || made || again.State != promote.Succeeded {
+		t.Errorf("what was promoted is asked for again: %s, made anew %t, %v", again.State, made, err)
+	}
+	next.image("later", "later", nil)
+	after := next.seal(next.ledger)
+	if after.Size <= state.Size {
+		t.Errorf("the ledger has %d entries, and had %d", after.Size, state.Size)
+	}
+	report, err := ledger.Verify(t.Context(), ledger.Bucket(config.Tiers[2].Bucket), ledger.VerifyOptions{Keys: []crypto.PublicKey{l.key.Public()}, Kept: state.Signed})
+	if err != nil || !report.Sound || report.Size != after.Size {
+		t.Errorf("the ledger: %+v, %v", report, err)
+	}
+	next.guarded(r)
+}
+
+// guarded sees that no garbage is collected before a check has passed, which compares the
+// catalog with the ledger too.
+func (l *lost) guarded(r *tiers.Registry) {
+	l.Helper()
+	if _, err := r.Collect(l.Context(), tiers.CollectOptions{}, nil); err == nil || !strings.Contains(err.Error(), "sluice fsck") {
+		l.Errorf("garbage is collected unchecked: %v", err)
+	}
+	if found := l.check(); !found.Sound() {
+		l.Errorf("what was rebuilt is compared with the ledger: %+v", found.Findings)
+	}
+	if _, err := r.Collect(l.Context(), tiers.CollectOptions{}, nil); err == nil {
+		l.Error("the comparison with the ledger alone passes for a check")
+	}
+	var o tiers.CheckOptions
+	ledger.AddCheck(&o)
+	if found, err := l.engine.Check(l.Context(), o, nil); err != nil || !found.Sound() {
+		l.Errorf("a check of what was rebuilt finds %+v, %v", found.Findings, err)
+	}
+	if _, err := r.Collect(l.Context(), tiers.CollectOptions{}, nil); err != nil {
+		l.Errorf("garbage is not collected after a check: %v", err)
+	}
+}
+
+func (l *lost) check() tiers.Checked {
+	l.Helper()
+	ctx, cancel := context.WithCancel(l.Context())
+	sealing := make(chan error, 1)
+	go func() { sealing <- l.ledger.Run(ctx) }()
+	found, err := l.engine.CheckLedger(l.Context(), l.ledger, nil)
+	cancel()
+	l.must(errors.Join(err, <-sealing))
+	return found
+}
+
+// What becomes of each kind of record is decided.
+func TestRecordKinds(t *testing.T) {
+	for _, family := range promote.Families() {
+		if kind, ok := tiers.KindOf(family + "x"); !ok || kind.Family != family || kind.Restored == "" {
+			t.Errorf("tiers.RecordKinds does not say what becomes of %s", family)
+		}
+	}
+}
+
+// An event that this version does not know is not passed over.
+func TestReplayUnknown(t *testing.T) {
+	l := newLost(t)
+	_, err := l.config.Catalog.Commit(t.Context(), tiers.Change{Put: []tiers.Put{l.registry.EventPut(tiers.Event{Type: "tomorrow.came", Actor: "x"})}})
+	l.must(err)
+	l.seal(l.ledger)
+	if _, err := l.rebuild(t.Context(), l.elsewhere()); err == nil || !strings.Contains(err.Error(), "tomorrow.came") {
+		t.Errorf("it is passed over: %v", err)
+	}
+	if found := l.check(); found.Found[promote.KindLedgerUnreadable] != 1 {
+		t.Errorf("a check finds %+v", found.Findings)
+	}
+}
+
+// A rebuild that is cut off at a transaction leaves a catalog that no server opens, and is
+// begun again.
+func TestRebuildCutOff(t *testing.T) {
+	l := newLost(t)
+	l.image("1.0", "one", nil)
+	l.must(l.registry.Release(t.Context()))
+	l.seal(l.ledger)
+	before := l.facts(l.config.Catalog)
+	for n := 1; n <= 4; n++ {
+		config := l.elsewhere()
+		whole := config.Catalog
+		config.Catalog = &breaking{Catalog: whole, left: n - 1}
+		if _, err := l.rebuild(t.Context(), config); err == nil {
+			if n <= 3 {
+				t.Fatalf("it has fewer than %d transactions", n)
+			}
+			break
+		}
+		config.Catalog = whole
+		if n > 1 {
+			if _, err := tiers.New(t.Context(), config); !errors.Is(err, oci.ErrUnavailable) || !strings.Contains(err.Error(), "sluice rebuild") {
+				t.Errorf("after %d transactions a registry opens: %v", n-1, err)
+			}
+			// Something that the next one does not write.
+			_, err := whole.Commit(t.Context(), tiers.Change{Put: []tiers.Put{{Key: "tier/dev/tag/acme/app:stale", Value: []byte("{}")}}})
+			l.must(err)
+		}
+		if _, err := l.rebuild(t.Context(), config); err != nil {
+			t.Fatalf("after %d transactions: %v", n-1, err)
+		}
+		l.same(before, l.facts(whole))
+	}
+}
+
+// breaking is a catalog that takes so many changes and then no more.
+type breaking struct {
+	tiers.Catalog
+	left int
+}
+
+// Commit fails once its changes are used up.
+func (b *breaking) Commit(ctx context.Context, c tiers.Change) (int64, error) {
+	if b.left == 0 {
+		return 0, fmt.Errorf("%w: cut off", oci.ErrUnavailable)
+	}
+	b.left--
+	return b.Catalog.Commit(ctx, c)
+}
+
+// What is not to be written to, or not to be believed, is refused, and stays as it is.
+func TestRebuildRefuses(t *testing.T) {
+	l := newLost(t)
+	image := l.image("1.0", "one", nil)
+	l.must(l.registry.Release(t.Context()))
+	l.seal(l.ledger)
+	if _, err := l.rebuild(t.Context(), l.config); !errors.Is(err, oci.ErrConflict) || !strings.Contains(err.Error(), "not empty") {
+		t.Errorf("the catalog in use: %v", err)
+	}
+	config := l.elsewhere()
+	_, err := config.Catalog.Commit(t.Context(), tiers.Change{Put: []tiers.Put{{Key: "replica/alive"}}})
+	l.must(err)
+	if _, err := l.rebuild(t.Context(), config); !errors.Is(err, oci.ErrConflict) || !strings.Contains(err.Error(), "signs of life") {
+		t.Errorf("a server is alive: %v", err)
+	}
+	config = l.elsewhere()
+	_, other, err := ed25519.GenerateKey(rand.Reader)
+	l.must(err)
+	done, err := promote.Rebuild(t.Context(), config, ledger.VerifyOptions{Keys: []crypto.PublicKey{other.Public()}}, nil)
+	if err != nil || done.Ledger.Sound || len(l.facts(config.Catalog)) > 0 {
+		t.Errorf("another key has signed the ledger: sound %t, %v, and it writes %v", done.Ledger.Sound, err, l.facts(config.Catalog))
+	}
+	// A start of a server on the empty catalog is no obstacle, and its mark goes.
+	r, err := tiers.New(t.Context(), config)
+	l.must(err)
+	if _, err := ledger.New(t.Context(), ledger.Config{Registry: r, Signer: l.key, Origin: "registry.example.com/ledger", Log: slog.New(slog.DiscardHandler)}); !errors.Is(err, oci.ErrConflict) {
+		t.Errorf("a ledger that the catalog does not know: %v", err)
+	}
+	if _, err := l.rebuild(t.Context(), config); err != nil {
+		t.Errorf("behind the start of a server: %v", err)
+	}
+	l.same(l.facts(l.config.Catalog), l.facts(config.Catalog))
+	marks, err := config.Tiers[0].Bucket.List(t.Context(), "catalogs/", "", 10)
+	if err != nil || len(marks) != 1 {
+		t.Errorf("marks %v, %v", marks, err)
+	}
+	// A manifest that is lost is told, and is there.
+	l.must(l.remove("dev", image.Digest))
+	config = l.elsewhere()
+	if done, err := l.rebuild(t.Context(), config); err != nil || len(done.Problems) != 1 || !strings.Contains(done.Problems[0], image.Digest.String()) {
+		t.Errorf("a manifest is gone: %v, %v", done.Problems, err)
+	}
+	// So is an entry of the ledger.
+	l.must(config.Tiers[2].Bucket.Delete(t.Context(), "ledger/tile/entries/000.p/"+fmt.Sprint(l.seal(l.ledger).Size)))
+	config = l.elsewhere()
+	done, err = l.rebuild(t.Context(), config)
+	if err != nil || done.Ledger.Sound || len(l.facts(config.Catalog)) > 0 {
+		t.Errorf("entries are gone: sound %t, %v", done.Ledger.Sound, err)
+	}
+}
+
+// Bytes that are not what their digest says make no records.
+func TestRebuildCorrupt(t *testing.T) {
+	l := newLost(t)
+	image := l.image("1.0", "one", nil)
+	l.seal(l.ledger)
+	l.must(l.remove("dev", image.Digest))
+	bad := `{"schemaVersion":2,"mediaType":"` + ocispec.MediaTypeImageManifest + `","config":{"mediaType":"a/b","digest":"` + image.Digest.String() + `","size":1},"layers":[]}`
+	bad += strings.Repeat(" ", int(image.Size)-len(bad))
+	l.must(l.config.Tiers[0].Bucket.Put(t.Context(), l.object("dev", image.Digest), strings.NewReader(bad), image.Size))
+	if done, err := l.rebuild(t.Context(), l.elsewhere()); err != nil || len(done.Problems) != 1 {
+		t.Errorf("it takes them: %v, %v", done.Problems, err)
+	}
+}
+
+// A blob that nothing needs comes back while its object is there, and not any more once that
+// was collected, of which there is no event.
+func TestRebuildLapsed(t *testing.T) {
+	l := newLost(t)
+	blob := l.blob([]byte("loose"), ocispec.MediaTypeImageLayer)
+	l.must(l.repo("dev").DeleteBlob(t.Context(), blob.Digest))
+	l.must(l.registry.Release(t.Context()))
+	l.seal(l.ledger)
+	config := l.elsewhere()
+	_, err := l.rebuild(t.Context(), config)
+	l.must(err)
+	l.same(l.facts(l.config.Catalog), l.facts(config.Catalog))
+	l.must(l.remove("dev", blob.Digest))
+	config = l.elsewhere()
+	_, err = l.rebuild(t.Context(), config)
+	l.must(err)
+	for key := range l.facts(config.Catalog) {
+		if strings.Contains(key, blob.Digest.String()) {
+			t.Errorf("%s comes back, and its object is gone", key)
+		}
+	}
+}
+
+// Of two rebuilds at once the one that began last goes on, and the other writes nothing more.
+func TestRebuildOvertaken(t *testing.T) {
+	l := newLost(t)
+	l.image("1.0", "one", nil)
+	l.must(l.registry.Release(t.Context()))
+	l.seal(l.ledger)
+	config := l.elsewhere()
+	whole := config.Catalog
+	var second error
+	config.Catalog = &passing{Catalog: whole, at: 2, pass: func() {
+		other := config
+		other.Catalog = whole
+		_, second = l.rebuild(t.Context(), other)
+	}}
+	_, err := l.rebuild(t.Context(), config)
+	if second != nil || !errors.Is(err, oci.ErrConflict) || !strings.Contains(err.Error(), "another rebuild") {
+		t.Errorf("the first ends with %v, the second with %v", err, second)
+	}
+	if n := config.Catalog.(*passing).taken; n != 1 {
+		t.Errorf("the first writes %d times, once before it is overtaken", n)
+	}
+	l.same(l.facts(l.config.Catalog), l.facts(whole))
+}
+
+// passing is a catalog in which something else happens before its change number at.
+type passing struct {
+	tiers.Catalog
+	at, n, taken int
+	pass         func()
+}
+
+// Commit counts changes, and those that were applied.
+func (p *passing) Commit(ctx context.Context, c tiers.Change) (int64, error) {
+	if p.n++; p.n == p.at {
+		p.pass()
+	}
+	revision, err := p.Catalog.Commit(ctx, c)
+	if err == nil {
+		p.taken++
+	}
+	return revision, err
+}
+
+// Nothing goes on behind a log that is not sound.
+func TestHead(t *testing.T) {
+	for _, report := range []ledger.Report{{}, {Sound: true, HashesOnly: true}} {
+		if _, err := ledger.Head(report, "store"); err == nil {
+			t.Errorf("sealing would go on behind %+v", report)
+		}
+	}
+}
+
+// What a check repairs is in the ledger, and comes back as it was repaired.
+func TestRebuildRepaired(t *testing.T) {
+	l := newLost(t)
+	image := l.image("1.0", "one", nil)
+	catalog := l.config.Catalog
+	key := "tier/dev/tag/acme/app:1.0"
+	records, err := catalog.Get(t.Context(), key)
+	l.must(err)
+	wrong := strings.Replace(string(records[0].Value), `"size":`, `"size":1`, 1)
+	_, err = catalog.Commit(t.Context(), tiers.Change{Put: []tiers.Put{{Key: key, Value: []byte(wrong)}},
+		Delete: []string{"tier/dev/repo/acme/app", "tier/dev/link/acme/app@" + l.layer(image)}})
+	l.must(err)
+	var o tiers.CheckOptions
+	ledger.AddCheck(&o)
+	o.Repair, o.Actor = true, "auditor"
+	found, err := l.engine.Check(t.Context(), o, nil)
+	if err != nil || found.Repaired < 3 || !found.Sound() {
+		t.Fatalf("%d repaired, %+v, %v", found.Repaired, found.Findings, err)
+	}
+	l.must(l.registry.Release(t.Context()))
+	l.seal(l.ledger)
+	config := l.elsewhere()
+	_, err = l.rebuild(t.Context(), config)
+	l.must(err)
+	l.same(l.facts(catalog), l.facts(config.Catalog))
+}
+
+// layer is the digest of the layer of an image in dev.
+func (l *lost) layer(image ocispec.Descriptor) string {
+	l.Helper()
+	rc, err := l.repo("dev").Fetch(l.Context(), image)
+	l.must(err)
+	defer rc.Close()
+	var m ocispec.Manifest
+	l.must(json.NewDecoder(rc).Decode(&m))
+	return m.Layers[0].Digest.String()
+}
+
+// remove deletes the object of a digest.
+func (l *lost) remove(tier string, d digest.Digest) error {
+	l.Helper()
+	t, err := l.registry.Tier(tier)
+	l.must(err)
+	return t.Bucket.Delete(l.Context(), l.object(tier, d))
+}
+
+// object is the key under which the bytes of a digest lie.
+func (l *lost) object(tier string, d digest.Digest) string {
+	l.Helper()
+	t, err := l.registry.Tier(tier)
+	l.must(err)
+	records, err := l.config.Catalog.Get(l.Context(), "store/"+t.Store()+"/blob/"+d.String())
+	l.must(err)
+	var blob struct{ Key string }
+	l.must(json.Unmarshal(records[0].Value, &blob))
+	return blob.Key
+}
+
+// What somebody wrote into the catalog past the registry is found, and named with both
+// values and the entry.
+func TestLedgerCheck(t *testing.T) {
+	l := newLost(t)
+	l.fill()
+	l.seal(l.ledger)
+	if found := l.check(); !found.Sound() {
+		t.Fatalf("nothing is wrong, and it finds %+v", found.Findings)
+	}
+	catalog := l.config.Catalog
+	first, err := l.repo("dev").Resolve(t.Context(), "back")
+	l.must(err)
+	for _, c := range []struct {
+		name, key, kind string
+		edit            func(value []byte) []byte // nil: it is deleted
+	}{
+		{"a tag points elsewhere", "tier/release/tag/acme/app:1.0", promote.KindLedgerDiffers, func(v []byte) []byte {
+			return pointed(v, first.Digest)
+		}},
+		{"a tag nobody set", "tier/stable/tag/acme/app:planted", promote.KindLedgerUnexplained, func([]byte) []byte {
+			return fmt.Appendf(nil, `{"digest":%q,"mediaType":"a/b","size":1,"updatedAt":"2026-01-01T00:00:00Z","by":"x"}`, first.Digest)
+		}},
+		{"a tag is gone", "tier/stable/tag/acme/app:latest", promote.KindLedgerLost, nil},
+		{"a manifest is gone", "tier/dev/manifest/acme/app@" + first.Digest.String(), promote.KindLedgerLost, nil},
+		{"a manifest of another size", "tier/dev/manifest/acme/app@" + first.Digest.String(), promote.KindLedgerDiffers, func(v []byte) []byte {
+			return []byte(strings.Replace(string(v), `"size":`, `"size":1`, 1))
+		}},
+		{"another policy", "policy/dev-to-stable", promote.KindLedgerDiffers, func(v []byte) []byte {
+			return pointed(v, first.Digest)
+		}},
+		{"a policy that governs nothing", "tier-policy/stable", promote.KindLedgerDiffers, func([]byte) []byte { return []byte("other") }},
+		{"a promotion", "promotion/" + l.refused(), promote.KindLedgerDiffers, func(v []byte) []byte {
+			return []byte(strings.Replace(string(v), `"state":"Failed"`, `"state":"Succeeded"`, 1))
+		}},
+	} {
+		records, err := catalog.Get(t.Context(), c.key)
+		l.must(err)
+		change := tiers.Change{Delete: []string{c.key}}
+		if c.edit != nil {
+			change = tiers.Change{Put: []tiers.Put{{Key: c.key, Value: c.edit(records[0].Value)}}}
+		}
+		_, err = catalog.Commit(t.Context(), change)
+		l.must(err)
+		found := l.check()
+		if !slices.ContainsFunc(found.Findings, func(f tiers.Finding) bool {
+			return f.Kind == c.kind && f.Key == c.key && f.Severity == tiers.Danger && strings.Contains(f.Message, "ledger")
+		}) {
+			t.Errorf("%s: it finds %+v", c.name, found.Findings)
+		}
+		if n := found.Found[promote.KindLedgerDiffers] + found.Found[promote.KindLedgerLost] + found.Found[promote.KindLedgerUnexplained]; n != 1 {
+			t.Errorf("%s: %d differences", c.name, n)
+		}
+		back := tiers.Change{Delete: []string{c.key}}
+		if records[0].Revision != 0 {
+			back = tiers.Change{Put: []tiers.Put{{Key: c.key, Value: records[0].Value}}}
+		}
+		_, err = catalog.Commit(t.Context(), back)
+		l.must(err)
+	}
+}
+
+// pointed puts another digest in the place of the first in a record.
+func pointed(value []byte, d digest.Digest) []byte {
+	before, rest, _ := strings.Cut(string(value), `"digest":"`)
+	_, after, _ := strings.Cut(rest, `"`)
+	return []byte(before + `"digest":"` + d.String() + `"` + after)
+}
+
+// refused is the promotion that failed.
+func (l *lost) refused() string {
+	l.Helper()
+	page, _, err := l.engine.Promotions(l.Context(), promote.Filter{State: promote.Failed}, "", 1)
+	if err != nil || len(page) != 1 {
+		l.Fatal(page, err)
+	}
+	return page[0].ID
+}
+
+// While pushes and promotions go on, nothing is found that is not wrong.
+func TestLedgerCheckWhile(t *testing.T) {
+	l := newLost(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		var err error
+		for i := 0; ctx.Err() == nil && err == nil; i++ {
+			_, err = l.push(fmt.Sprint("tag", i%3), fmt.Sprint(i))
+		}
+		done <- err
+	}()
+	for range 3 {
+		if found := l.check(); !found.Sound() {
+			t.Errorf("it finds %+v", found.Findings)
+		}
+	}
+	cancel()
+	l.must(<-done)
+}
+
+// push pushes an empty image, for use beside the test.
+func (l *lost) push(tag, content string) (digest.Digest, error) {
+	ctx := context.WithoutCancel(l.Context())
+	config := fmt.Sprintf(`{"content":%q}`, content)
+	desc := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageConfig, Digest: digest.FromString(config), Size: int64(len(config))}
+	r, err := l.registry.Repository("dev", repository, "dev@example.com")
+	if err != nil {
+		return "", err
+	}
+	if err := r.Push(ctx, desc, io.MultiReader(strings.NewReader(config))); err != nil {
+		return "", err
+	}
+	body := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":%q,"digest":%q,"size":%d},"layers":[]}`,
+		ocispec.MediaTypeImageManifest, desc.MediaType, desc.Digest, desc.Size)
+	pushed, err := r.PutManifest(ctx, tag, "", ocispec.MediaTypeImageManifest, []byte(body))
+	return pushed.Digest, err
+}
