@@ -112,6 +112,12 @@ func (l *lost) fill() {
 	}
 	l.must(dev.DeleteBlob(ctx, loose.Digest))
 	l.setPolicy("dev-to-stable", "dev", "stable", "  repositories: [\"acme/**\"]")
+	for _, d := range []digest.Digest{bad.Digest, gone.Digest} {
+		_, _, err := l.registry.Quarantine(ctx, "admin", d, "ticket 4711", time.Time{})
+		l.must(err)
+	}
+	_, err = l.registry.LiftQuarantine(ctx, "admin", gone.Digest, "a false alarm")
+	l.must(err)
 	l.tidied()
 	for _, r := range *l.processes {
 		l.must(r.Release(ctx))
