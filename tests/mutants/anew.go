@@ -14,6 +14,7 @@ func replaying() []mutant {
 		{"replay.go", "a referrer that goes is told to who counts on it", "\tif e.Subject != \"\" {\n\t\tm.Put(subjectKey", "\tif e.Subject == \"-\" {\n\t\tm.Put(subjectKey", "^TestRebuild$"},
 		{"replay.go", "tags go with their manifest", "\tfor _, tag := range e.Tags {", "\tfor _, tag := range e.Tags[:0] {", "^TestRebuild$"},
 		{"replay.go", "an event that nobody knows", "\tif !ok {\n\t\treturn fmt.Errorf(\"event %s is of the type", "\tif !ok {\n\t\treturn nil\n\t}\n\tif false {\n\t\treturn fmt.Errorf(\"event %s is of the type", "^TestReplayUnknown$"},
+		{"replay.go", "a quarantine that was lifted", "m.quarantined(e.Digest, nil, -1)", "m.quarantined(e.Digest, e.Body, 1)", "^TestRebuild$"},
 		{"replay_complete.go", "what an index needs", "\tfor _, child := range n.children {\n\t\tm.Put(refKey", "\tfor _, child := range n.children[:0] {\n\t\tm.Put(refKey", "^TestRebuild$"},
 		{"replay_complete.go", "how deep an index is", "c.depth(child.digest, \"\", level+1)+1)", "c.depth(child.digest, \"\", level+1)+2)", "^TestRebuild$"},
 		{"replay_complete.go", "bytes that are not those of the digest", "\tif d.Algorithm().FromBytes(buf.Bytes()) != d {", "\tif d.Algorithm().FromBytes(buf.Bytes()) == \"\" {", "^TestRebuildCorrupt$"},
