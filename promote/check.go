@@ -29,6 +29,8 @@ const (
 	KindStandingOrphan       = "standing-orphan"       // I6: a standing was decided by a promotion that does not exist
 	KindPolicyCorrupt        = "policy-corrupt"        // a policy does not load, or is not the one that was set
 	KindPolicyPointer        = "policy-pointer"        // what governs a tier, and which policy says that it does, differ
+	KindRevocationCount      = "revocation-count"      // the generation of the revocations counts otherwise, or is missing
+	KindRedecisionOrphan     = "redecision-orphan"     // what was decided anew because of a revocation that does not exist
 )
 
 // checking is a check of promotions that is under way.
@@ -42,12 +44,13 @@ type checking struct {
 // with themselves and with what they have left behind.
 func (e *Engine) Check(ctx context.Context, o tiers.CheckOptions, progress func(tiers.Checked)) (tiers.Checked, error) {
 	o.Arrivals = e.arrivalState
-	o.Families = slices.Concat(o.Families, []string{prefixPromotion, prefixOpen, prefixKey, prefixWaiting, prefixReplica, prefixStanding, prefixPolicy, prefixTierPolicy})
+	o.Families = slices.Concat(o.Families, []string{prefixPromotion, prefixOpen, prefixKey, prefixWaiting, prefixReplica, prefixStanding, prefixPolicy, prefixTierPolicy, prefixRevocation, revokedKey, prefixRedeciding, prefixRedecided})
 	for _, phase := range []struct {
 		name string
 		run  func(*checking, context.Context) error
 	}{
 		{"policies", (*checking).policies},
+		{"revocations", (*checking).revocations},
 		{"promotions", (*checking).promotions},
 		{"events of promotions", (*checking).events},
 		{"verdicts", (*checking).verdicts},

@@ -28,6 +28,9 @@ const (
 
 	EventQuarantined      EventType = "quarantine.added"  // a digest can be pulled nowhere: Body is the Quarantine
 	EventQuarantineLifted EventType = "quarantine.lifted" // it can again: Body is what the Quarantine was
+
+	EventRevoked          EventType = "revocation.added"  // evidence counts no more: Body is the revocation
+	EventRevocationLifted EventType = "revocation.lifted" // it does again: Body is the revocation, with who lifted it
 )
 
 // Event is one change of state, written in the transaction that made it and with all
