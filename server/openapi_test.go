@@ -41,7 +41,7 @@ func TestRoutesAreDescribed(t *testing.T) {
 		if strings.HasPrefix(path, "/v2") || strings.HasPrefix(path, ledgerRoot) || route.Method == http.MethodHead || !slices.Contains([]string{"GET", "POST", "PUT", "PATCH", "DELETE"}, route.Method) {
 			continue
 		}
-		for _, name := range []string{"id", "tier", "name"} {
+		for _, name := range []string{"id", "tier", "name", "digest"} {
 			path = strings.ReplaceAll(path, "/:"+name, "/{"+name+"}")
 		}
 		routes = append(routes, route.Method+" "+path)

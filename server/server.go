@@ -123,8 +123,8 @@ func New(config Config) (*Server, error) {
 			return nil, fmt.Errorf("server: metrics: %w", err)
 		}
 	}
-	if err := m.registry.Register(newQuarantineMetrics(config.Registry)); err != nil {
-		return nil, fmt.Errorf("server: metrics: %w", err)
+	if err := m.watchQuarantines(config.Registry); err != nil {
+		return nil, err
 	}
 	s.routes()
 	return s, nil

@@ -354,7 +354,8 @@ func (p *push) complete(ctx context.Context, change *Change, record Record) erro
 	if err := p.staged.change(ctx, change, p.records[blobKey(t.store, d)]); err != nil {
 		return err
 	}
-	change.If = append(change.If, Unchanged(record), Unchanged(p.records[quarantinedKey]))
+	change.If = append(change.If, Unchanged(p.records[quarantinedKey]))
+	change.If = append(change.If, Unchanged(record))
 	change.Put = append(change.Put, Put{Key: repoKey(t.Name, name), Value: Encode(repositoryRecord{})})
 	if !isNew {
 		// Written again so that a DELETE of the manifest notices the tag.

@@ -147,9 +147,8 @@ func (r *Registry) Quarantine(ctx context.Context, actor string, d digest.Digest
 		change.If = append(change.If, Unchanged(record))
 		change.Put = append(change.Put, Put{Key: record.Key, Value: Encode(q)},
 			r.EventPut(Event{Type: EventQuarantined, Actor: actor, Digest: d, Cause: reason, Body: Encode(q)}))
-		_, err = r.catalog.Commit(ctx, change)
-		created = err == nil
-		return err
+		created = true
+		return r.commitQuarantines(ctx, all, change)
 	})
 	var already *alreadyError
 	if errors.As(err, &already) { // beyond Retry: asking again changes nothing
@@ -195,8 +194,7 @@ func (r *Registry) liftQuarantine(ctx context.Context, actor string, d digest.Di
 		change.If = append(change.If, Unchanged(record))
 		change.Delete = []string{record.Key}
 		change.Put = append(change.Put, r.EventPut(Event{Type: EventQuarantineLifted, Actor: actor, Digest: d, Cause: reason, Body: record.Value}))
-		_, err = r.catalog.Commit(ctx, change)
-		return err
+		return r.commitQuarantines(ctx, all, change)
 	})
 	if err != nil {
 		return Quarantine{}, fmt.Errorf("lift quarantine: %w", err)
@@ -214,6 +212,16 @@ type quarantines struct {
 func (r *Registry) changesQuarantines(all quarantines, more int) Change {
 	return Change{If: []Condition{Unchanged(all.record)},
 		Put: []Put{{Key: quarantinedKey, Value: Encode(quarantinedRecord{Count: max(all.count+more, 0)})}}}
+}
+
+// commitQuarantines makes a change that changesQuarantines began. What this replica knew of the
+// former generation it knows of the new one, and need not list it.
+func (r *Registry) commitQuarantines(ctx context.Context, all quarantines, change Change) error {
+	revision, err := r.catalog.Commit(ctx, change)
+	if err == nil {
+		r.quarantined.advance(all.record.Revision, revision, change)
+	}
+	return err
 }
 
 // quarantine reads the quarantine of a digest, nil where there is none, and the generation
@@ -256,8 +264,7 @@ func (r *Registry) expire(ctx context.Context, all quarantines, records []Record
 		change.Put = append(change.Put, r.EventPut(Event{Type: EventQuarantineLifted, Actor: Expired,
 			Digest: digest.Digest(strings.TrimPrefix(record.Key, prefixQuarantine)), Cause: "its time was over", Body: record.Value}))
 	}
-	_, err := r.catalog.Commit(ctx, change)
-	return err
+	return r.commitQuarantines(ctx, all, change)
 }
 
 // QuarantineOf finds the quarantine of a digest itself. The error wraps
@@ -329,12 +336,6 @@ func (r *Registry) expireAll(ctx context.Context, digests []digest.Digest) error
 	return r.expire(ctx, all, over)
 }
 
-// QuarantineCount is how many digests are in quarantine.
-func (r *Registry) QuarantineCount(ctx context.Context) (int, error) {
-	records, err := r.catalog.Get(ctx, quarantinedKey)
-	if err != nil || records[0].Revision == 0 {
-		return 0, err
-	}
-	generation, err := Decode[quarantinedRecord](records[0])
-	return generation.Count, err
-}
+// QuarantineCount is how many digests are in quarantine, as this replica saw it last: with the
+// last pull, say. It asks nobody.
+func (r *Registry) QuarantineCount() int { return len(r.quarantined.now.Load().digests) }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"sync/atomic"
 
@@ -51,13 +52,15 @@ type holdings struct {
 
 func newQuarantined() (*quarantined, error) {
 	held, err := newPages()
-	return &quarantined{loading: make(chan struct{}, 1), held: held}, err
+	q := &quarantined{loading: make(chan struct{}, 1), held: held}
+	q.now.Store(&quarantinedSet{digests: map[digest.Digest]struct{}{}})
+	return q, err
 }
 
 // setAt is what is in quarantine at a generation, or at a later one.
 func (r *Registry) setAt(ctx context.Context, generation int64) (*quarantinedSet, error) {
 	q := r.quarantined
-	if s := q.now.Load(); s != nil && s.generation == generation {
+	if s := q.now.Load(); s.generation == generation {
 		return s, nil
 	}
 	select {
@@ -71,7 +74,7 @@ func (r *Registry) setAt(ctx context.Context, generation int64) (*quarantinedSet
 		if err != nil {
 			return nil, err
 		}
-		if s := q.now.Load(); s != nil && s.generation == records[0].Revision {
+		if s := q.now.Load(); s.generation == records[0].Revision {
 			return s, nil // somebody else has loaded it
 		}
 		s, err := r.loadSet(ctx, records[0].Revision)
@@ -84,6 +87,24 @@ func (r *Registry) setAt(ctx context.Context, generation int64) (*quarantinedSet
 		}
 	}
 	return nil, fmt.Errorf("%w: what is in quarantine changes all the time", oci.ErrUnavailable)
+}
+
+// advance makes of what was in quarantine at one generation what a change has made of it.
+func (q *quarantined) advance(from, to int64, change Change) {
+	s := q.now.Load()
+	if s.generation != from {
+		return // the next pull lists it
+	}
+	next := &quarantinedSet{generation: to, digests: maps.Clone(s.digests)}
+	for _, key := range change.Delete {
+		delete(next.digests, digest.Digest(strings.TrimPrefix(key, prefixQuarantine)))
+	}
+	for _, put := range change.Put {
+		if d, ok := strings.CutPrefix(put.Key, prefixQuarantine); ok {
+			next.digests[digest.Digest(d)] = struct{}{}
+		}
+	}
+	q.now.CompareAndSwap(s, next)
 }
 
 // loadSet lists what is in quarantine; nil where that has changed since the generation. The
@@ -202,7 +223,7 @@ func (w *holding) look(ctx context.Context, root ocispec.Descriptor) (top holdin
 				return top, nil
 			}
 			for _, child := range h.children {
-				if !w.seen[child.Digest] {
+				if !w.seen[child.Digest] && oci.IsManifest(child.MediaType) {
 					w.seen[child.Digest] = true
 					below = append(below, child)
 				}

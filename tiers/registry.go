@@ -124,6 +124,9 @@ func New(ctx context.Context, config Config) (*Registry, error) {
 	if r.quarantined, err = newQuarantined(); err != nil {
 		return nil, err
 	}
+	if _, err = r.Quarantined(ctx); err != nil {
+		return nil, fmt.Errorf("tiers: %w", err)
+	}
 	if r.sessionKey, err = r.sharedSecret(ctx); err != nil {
 		return nil, fmt.Errorf("tiers: the key of upload sessions: %w", err)
 	}

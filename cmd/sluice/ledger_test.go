@@ -228,7 +228,10 @@ func TestTell(t *testing.T) {
 		}),
 		"mended pin-orphan at k|nobody works on it":                      {Type: tiers.EventRepaired, Cause: tiers.KindPinOrphan, Body: tiers.Encode(tiers.Finding{Message: "nobody works on it", Key: "k"})},
 		"mended pin-orphan|what it was cannot be read":                   {Type: tiers.EventRepaired, Cause: tiers.KindPinOrphan, Body: []byte("{")},
-		"quarantine.added: stable/acme/app@sha256:aaaaaaaaaaaa|why: bad": with("quarantine.added", func(e *tiers.Event) { e.Cause = "bad" }),
+		"revocation.added: stable/acme/app@sha256:aaaaaaaaaaaa|why: bad": with("revocation.added", func(e *tiers.Event) { e.Cause = "bad" }),
+		"put sha256:aaaaaaaaaaaa in quarantine|why: bad|until 2026-01-02 03:04:05": {Type: tiers.EventQuarantined, Digest: d, Cause: "bad",
+			Body: tiers.Encode(tiers.Quarantine{ExpiresAt: time.Date(2026, 1, 2, 3, 4, 5, 0, time.Local)})},
+		"lifted the quarantine of sha256:aaaaaaaaaaaa|why: good": {Type: tiers.EventQuarantineLifted, Digest: d, Cause: "good"},
 	} {
 		got := tell(e)
 		if text := strings.Join(append([]string{got.what}, got.details...), "|"); text != want {

@@ -11,6 +11,7 @@ func mutants() []mutant {
 		lost(),
 		clean(),
 		out(),
+		held(),
 	)
 }
 

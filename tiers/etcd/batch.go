@@ -27,17 +27,19 @@ type batches struct {
 	next    *batch // gathers what comes; nil: nothing waits
 }
 
-// batch is one request for several callers.
+// batch is one request for several callers. What several ask for, the generation of what is
+// in quarantine say, is read once: nobody may change what a record holds.
 type batch struct {
 	keys    []string
-	done    chan struct{} // closed when what follows is set
+	places  map[string]int // of the keys
+	done    chan struct{}  // closed when what follows is set
 	records []tiers.Record
 	err     error
 }
 
 // get reads keys, of which there are at most tiers.MaxOps, at one revision.
 func (b *batches) get(ctx context.Context, keys []string) ([]tiers.Record, error) {
-	joined, from := b.join(keys)
+	joined, places := b.join(keys)
 	if joined == nil { // nobody to share with
 		defer b.ended()
 		return b.read(ctx, keys)
@@ -55,27 +57,38 @@ func (b *batches) get(ctx context.Context, keys []string) ([]tiers.Record, error
 	if joined.err != nil {
 		return nil, joined.err
 	}
-	return joined.records[from : from+len(keys) : from+len(keys)], nil
+	records := make([]tiers.Record, len(places))
+	for i, place := range places {
+		records[i] = joined.records[place]
+	}
+	return records, nil
 }
 
-// join adds keys to the batch that is sent next and says at what place they are in it; nil
+// join adds keys to the batch that is sent next and says at what places they are in it; nil
 // means that the caller may send a request of its own now.
-func (b *batches) join(keys []string) (*batch, int) {
+func (b *batches) join(keys []string) (*batch, []int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.running < concurrentBatches {
 		b.running++
-		return nil, 0
+		return nil, nil
 	}
 	if b.next != nil && len(b.next.keys)+len(keys) > tiers.MaxOps {
 		b.start() // it is full: it goes beside the others
 	}
 	if b.next == nil {
-		b.next = &batch{done: make(chan struct{})}
+		b.next = &batch{places: map[string]int{}, done: make(chan struct{})}
 	}
-	from := len(b.next.keys)
-	b.next.keys = append(b.next.keys, keys...)
-	return b.next, from
+	places := make([]int, len(keys))
+	for i, key := range keys {
+		place, ok := b.next.places[key]
+		if !ok {
+			place = len(b.next.keys)
+			b.next.places[key], b.next.keys = place, append(b.next.keys, key)
+		}
+		places[i] = place
+	}
+	return b.next, places
 }
 
 // start sends the batch that gathers. b.mu is held.

@@ -20,7 +20,7 @@ const pullsHeld = 6
 // no other image has, and lifts that again.
 func (c *Client) quarantine(ctx context.Context, repository string) {
 	image := c.newImage(repository)
-	if retained(repository) || c.pushImage(ctx, image, "") != history.Done {
+	if retained(repository) || c.pushImage(ctx, image, image.Tag) != history.Done {
 		return
 	}
 	c.attest(ctx, image, Provenance)
