@@ -35,7 +35,7 @@ const (
 type Redecision struct {
 	State      RedecisionState `json:"state"`
 	Lifting    bool            `json:"lifting,omitempty"` // the revocation was lifted
-	At         time.Time       `json:"at"`                // since when there is something to decide
+	At         time.Time       `json:"at,omitzero"`       // since when there is something to decide
 	FinishedAt time.Time       `json:"finishedAt,omitzero"`
 	Decided    int             `json:"decided"` // artifacts, in all tiers
 	Rested     int             `json:"rested"`  // of these: with evidence that the revocation is about

@@ -97,7 +97,7 @@ Exit codes: 0 done, 1 failed, 2 wrong use, 3 the policy said no.`,
 	root.AddCommand(
 		serveCommand(), demoCommand(),
 		promoteCommand(), approveCommand(), evidenceCommand(), attestCommand(), verifyCommand(),
-		statusCommand(), policyCommand(), ledgerCommand(), eventsCommand(), webhookCommand(), quarantineCommand(), gcCommand(), fsckCommand(), versionCommand(),
+		statusCommand(), policyCommand(), ledgerCommand(), eventsCommand(), webhookCommand(), quarantineCommand(), revokeCommand(), revocationCommand(), gcCommand(), fsckCommand(), versionCommand(),
 	)
 	return root
 }
