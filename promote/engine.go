@@ -75,7 +75,7 @@ type Engine struct {
 	cancel context.CancelFunc
 	work   sync.WaitGroup
 
-	checkWindow int // of a test; 0: the constant
+	checkWindow, redecideMost int // of a test; 0: the constants
 
 	taken atomic.Int64 // promotions that were taken up and wait for their turn
 

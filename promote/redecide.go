@@ -1,10 +1,12 @@
 package promote
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -15,7 +17,7 @@ import (
 
 // Bounds of one page of a redecision: a replica that dies loses no more than one.
 const (
-	redecidePage   = 100 // artifacts; their standings are read in one step
+	redecideMost   = 100 // artifacts; their standings are read in one step
 	redecideLooks  = 2000
 	redecideAtOnce = 8 // artifacts of a page
 	redecideTries  = 5 // of a page that something comes between
@@ -209,6 +211,7 @@ type redeciding struct {
 	before, after *revocations
 	dry           bool
 	guard         []tiers.Condition // of what it writes
+	acts          sync.Mutex        // quarantines are written one after the other: each compares them all
 }
 
 // redecidingOf compares, for one that was added, with those that were there before it: of two
@@ -238,7 +241,7 @@ func (p *redeciding) page(ctx context.Context, at *Redecision) ([]decided, error
 		return nil, err
 	}
 	var found []found
-	t := &tour{registry: e.registry, tier: tier, most: redecidePage, looks: redecideLooks, matches: pol.Matches,
+	t := &tour{registry: e.registry, tier: tier, most: cmp.Or(e.redecideMost, redecideMost), looks: redecideLooks, matches: pol.Matches,
 		visit: func(_ context.Context, repo *tiers.Repository, m tiers.Listed) (bool, error) {
 			found = append(found, foundArtifact(repo, m))
 			return true, nil

@@ -376,6 +376,8 @@ func (r *Revocation) cause() string { return "revocation " + r.ID }
 
 // act puts an artifact in quarantine, or lifts that which a revocation put it in.
 func (p *redeciding) act(ctx context.Context, c *Redecided) error {
+	p.acts.Lock()
+	defer p.acts.Unlock()
 	r := p.engine.registry
 	switch c.Outcome {
 	case OutcomeQuarantined:
