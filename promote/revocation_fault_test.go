@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
 	"sluice.dev/sluice/oci"
 	"sluice.dev/sluice/promote"
 	"sluice.dev/sluice/tiers"
@@ -258,5 +260,77 @@ func TestRevokedAndOld(t *testing.T) {
 	}
 	if got := g.redecide(r.ID); got.Quarantined != 1 {
 		t.Errorf("%+v", got)
+	}
+}
+
+// What one revocation keeps in quarantine in one tier does not come out because another is
+// lifted that another tier's policy asked about.
+func TestQuarantineOfTwo(t *testing.T) {
+	g := newGate(t, nil)
+	g.onRevoked("quarantine")
+	document := strings.Replace(string(g.policyDocument("stable-to-release", "stable", "release", "  onRevoked: quarantine")), provenanceType, testType, 1)
+	_, err := g.engine.SetPolicy(t.Context(), "admin", "stable-to-release", []byte(document), "")
+	g.must(err)
+	image := g.image("1.0", "one", nil)
+	built, tested := g.provenance(image), g.attest(image, testType, `{"result":"PASSED"}`, g.ci)
+	g.promoteOK(request("1.0", "stable"))
+	g.promoteOK(request("1.0", "release"))
+	var revoked []promote.Revocation
+	for _, evidence := range []ocispec.Descriptor{built, tested} {
+		r := g.revoke(promote.RevocationRequest{Kind: promote.RevokedAttestation, Value: evidence.Digest.String()})
+		if got := g.redecide(r.ID); got.Rested != 2 || got.Quarantined != 1 {
+			t.Errorf("revoked: %+v", got)
+		}
+		revoked = append(revoked, r)
+	}
+	for i, r := range revoked {
+		_, err := g.engine.LiftRevocation(t.Context(), "security", r.ID, "")
+		g.must(err)
+		if got := g.redecide(r.ID); got.Changed != 1 || got.Restored != i {
+			t.Errorf("lifted: %+v", got)
+		}
+		if _, err := g.registry.QuarantineOf(t.Context(), image.Digest); (err == nil) != (i == 0) {
+			t.Errorf("after %d it is in quarantine: %v", i+1, err)
+		}
+	}
+}
+
+// A check knows the records of revocations, and finds those that are wrong. Without their
+// generation nothing would be revoked: that is mended.
+func TestCheckRevocations(t *testing.T) {
+	g := newGate(t, nil)
+	image := g.image("1.0", "one", nil)
+	g.provenance(image)
+	g.promoteOK(request("1.0", "stable"))
+	r := g.revoke(promote.RevocationRequest{Kind: promote.RevokedKey, Value: g.keyID(g.ci)})
+	g.found("pending", g.check(tiers.CheckOptions{}))
+	g.redecide(r.ID)
+	g.found("sound", g.check(tiers.CheckOptions{}))
+	none := "01KAS0Z6Y3T6Q2W8V4N5M7R9XB"
+	g.plant("redeciding/"+none, `{"state":"Pending"}`)
+	change := "redecided/" + r.ID + "/stable/" + repository + "@" + image.Digest.String()
+	g.plant(strings.Replace(change, r.ID, none, 1), string(g.stored(change).Value))
+	g.plant(strings.Replace(change, "stable", "release", 1), string(g.stored(change).Value))
+	g.plant("revocation/"+none, `{`)
+	g.remove("revoked")
+	if v, err := g.engine.Evaluate(t.Context(), "manager", request("1.0", "stable")); err != nil || !v.Allowed {
+		t.Errorf("without the generation: %+v, %v", v, err)
+	}
+	found := g.check(tiers.CheckOptions{Repair: true})
+	kinds := map[string]int{}
+	for _, f := range found.Findings {
+		kinds[f.Kind]++
+	}
+	if kinds[promote.KindRevocationCount] != 1 || kinds[tiers.KindRecordInvalid] != 2 || len(kinds) != 2 {
+		t.Errorf("found %v: %+v", kinds, found.Findings)
+	}
+	if _, err := g.engine.Evaluate(t.Context(), "manager", request("1.0", "stable")); err == nil {
+		t.Error("where a revocation cannot be read it is decided all the same")
+	}
+	g.remove("revocation/"+none, strings.Replace(change, "stable", "release", 1))
+	g.check(tiers.CheckOptions{Repair: true}) // what is about none goes
+	g.found("mended", g.check(tiers.CheckOptions{}))
+	if v, err := g.engine.Evaluate(t.Context(), "manager", request("1.0", "stable")); err != nil || v.Allowed {
+		t.Errorf("mended: %+v, %v", v, err)
 	}
 }
