@@ -129,7 +129,7 @@ func (r RevocationRequest) check() error {
 		return err
 	case RevokedKey:
 		if id, err := hex.DecodeString(r.Value); err != nil || len(id) != 32 || strings.ToLower(r.Value) != r.Value {
-			return wrong("%q is no key id: want the SHA-256 of the public key, 64 lower-case hex digits, as sluice evidence shows it", r.Value)
+			return wrong("%q is no key id: want the SHA-256 of the public key, 64 lower-case hex digits, as sluice evidence -o json shows it", r.Value)
 		}
 	case RevokedIdentity, RevokedBuilder:
 	default:

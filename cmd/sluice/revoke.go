@@ -43,10 +43,10 @@ the policy says so (spec.onRevoked).`,
 			"Revoke an attestation by the digest of its manifest, as sluice evidence shows it, or of the blob\nin that. Copies of what it signs do not count either.",
 			"sha256:… --reason 'the scan was of another image'"},
 		{promote.RevokedKey, "KEYID", "Revoke what a key signed",
-			"Revoke what a key signed, by its id as sluice evidence shows it. Only a verified timestamp proves\nwhen: without one the time is what the attestation says of itself, and who has stolen the key\nmay say anything. Leave --from out, then.",
+			"Revoke what a key signed, by its id as sluice evidence -o json shows it. Only a verified timestamp proves\nwhen: without one the time is what the attestation says of itself, and who has stolen the key\nmay say anything. Leave --from out, then.",
 			"b2d5ad5e… --reason 'the runner was broken into, ticket 4711' --wait"},
 		{promote.RevokedIdentity, "SUBJECT", "Revoke what an identity signed, keyless",
-			"Revoke what somebody signed with certificates of an identity, by issuer and subject, letter for\nletter as sluice evidence shows them.",
+			"Revoke what somebody signed with certificates of an identity, by issuer and subject, letter for\nletter as sluice evidence -o json shows them.",
 			"https://github.com/acme/app/.github/workflows/release.yml@refs/heads/main --issuer https://token.actions.githubusercontent.com --reason 'the workflow could be changed by anybody' --from 2026-11-01T00:00:00Z"},
 		{promote.RevokedBuilder, "ID", "Revoke what a builder built",
 			"Revoke the provenance that names a builder, by its id, letter for letter.",
@@ -94,7 +94,7 @@ func (r *revoking) request(cmd *cobra.Command, kind promote.RevocationKind, valu
 		}
 	case promote.RevokedKey:
 		if id, wrong := hex.DecodeString(value); wrong != nil || len(id) != 32 {
-			err = errors.Join(err, wrongUse(cmd, "%q: want a key id, 64 hex digits, as sluice evidence shows it", value))
+			err = errors.Join(err, wrongUse(cmd, "%q: want a key id, 64 hex digits, as sluice evidence -o json shows it", value))
 		}
 	}
 	for name, t := range map[string]*time.Time{"from": &request.From, "until": &request.Until} {

@@ -12,6 +12,7 @@ func mutants() []mutant {
 		clean(),
 		out(),
 		held(),
+		revoked(),
 	)
 }
 
