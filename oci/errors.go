@@ -25,6 +25,7 @@ var (
 	ErrRunUnknown        = errors.New("run unknown") // a collection or check
 	ErrWebhookUnknown    = errors.New("webhook unknown")
 	ErrQuarantineUnknown = errors.New("quarantine unknown")                 // the digest is not in quarantine
+	ErrRevocationUnknown = errors.New("revocation unknown")                 // there is none of this id
 	ErrManifestReference = errors.New("manifest refers to unknown content") // a blob or child is missing
 	ErrUnauthorized      = errors.New("authentication required")
 	ErrDenied            = errors.New("denied")

@@ -61,7 +61,7 @@ func (e *Engine) Approve(ctx context.Context, actor string, r ApprovalRequest) (
 	if err != nil {
 		return result, err
 	}
-	approval, signers, err := e.checkApproval(pol.Policy, r, basis.Root.Digest)
+	approval, signers, err := e.checkApproval(pol, r, basis.Root.Digest)
 	if err != nil {
 		return result, err
 	}
@@ -89,7 +89,7 @@ func keepApproval(ctx context.Context, repo *tiers.Repository, bundle []byte, su
 }
 
 // checkApproval says what a bundle approves, and who of the policy's approvers signed it.
-func (e *Engine) checkApproval(pol *policy.Policy, r ApprovalRequest, subject digest.Digest) (policy.Approval, []attest.Signer, error) {
+func (e *Engine) checkApproval(pol *inForce, r ApprovalRequest, subject digest.Digest) (policy.Approval, []attest.Signer, error) {
 	var none policy.Approval
 	approvers := pol.Approvers()
 	if len(approvers) == 0 || !pol.Matches(r.Repository) {
@@ -98,7 +98,7 @@ func (e *Engine) checkApproval(pol *policy.Policy, r ApprovalRequest, subject di
 	now := e.registry.Now()
 	attachment := attest.Attachment{Format: attest.FormatBundle, Content: r.Bundle,
 		Layer: ocispec.Descriptor{MediaType: attest.MediaTypeBundle, Digest: digest.FromBytes(r.Bundle), Size: int64(len(r.Bundle))}}
-	ev := attest.Verify(attachment, subject, pol.Authorities(), now)
+	ev := e.verify(pol.revoked)(attachment, subject, pol.Authorities(), now)
 	switch {
 	case ev.Problem != "":
 		return none, nil, fmt.Errorf("%w: the approval does not count: %s", oci.ErrRequestInvalid, ev.Problem)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/bmatcuk/doublestar/v4"
@@ -64,132 +63,52 @@ func (e *Engine) Backtest(ctx context.Context, b Backtest, last string, n int) (
 	if b.At.IsZero() {
 		b.At = e.registry.Now()
 	}
-	run := &backtest{Backtest: b, engine: e, tier: to, most: min(max(n, 1), maxBacktests), until: time.Now().Add(backtestTime), page: []Backtested{}}
-	repository, after, inside := strings.Cut(last, "@")
-	if inside {
-		if err := run.repository(ctx, repository, after); err != nil || run.full() {
-			return run.page, run.next, err
-		}
+	revoked, err := e.revocations(ctx)
+	if err != nil {
+		return nil, "", err
 	}
-	for {
-		names, more, err := e.registry.Repositories(ctx, to.Name, repository, backtestPage)
-		if err != nil {
-			return nil, "", err
-		}
-		for _, name := range names {
-			if err := run.repository(ctx, name, ""); err != nil || run.full() {
-				return run.page, run.next, err
+	run := &backtest{Backtest: b, engine: e, revoked: revoked, page: []Backtested{}}
+	t := &tour{registry: e.registry, tier: to, most: min(max(n, 1), maxBacktests), looks: maxBacktestLooks, until: time.Now().Add(backtestTime), may: b.May,
+		matches: func(name string) bool {
+			return b.Policy.Matches(name) && (b.Repository == "" || doublestar.MatchUnvalidated(b.Repository, name))
+		},
+		visit: func(ctx context.Context, repo *tiers.Repository, m tiers.Listed) (bool, error) {
+			if m.Record.Subject != "" || m.Record.CreatedAt.After(b.At) {
+				return false, nil
 			}
-		}
-		if more == "" {
-			return run.page, "", nil
-		}
-		repository = more
-	}
+			before := len(run.page)
+			err := run.artifact(ctx, repo, m)
+			return len(run.page) > before, err
+		}}
+	err = t.walk(ctx, last)
+	return run.page, t.next, err
 }
 
 // backtest is a page in the making.
 type backtest struct {
 	Backtest
-	engine *Engine
-	tier   *tiers.Tier
-	most   int
-	until  time.Time
-	looked int
-	page   []Backtested
-	next   string
-}
-
-func (b *backtest) full() bool { return b.next != "" }
-
-// repository goes through one repository after a digest. The page ends at one that may be
-// looked at, however many others stand before it: the cursor must not name one that may not
-// be. Passing over those costs little.
-func (b *backtest) repository(ctx context.Context, name, after string) error {
-	if b.May != nil && !b.May(name) {
-		return nil
-	}
-	b.looked++
-	if b.Policy.Matches(name) && (b.Repository == "" || doublestar.MatchUnvalidated(b.Repository, name)) {
-		if err := b.manifests(ctx, name, after); err != nil {
-			return err
-		}
-	}
-	if !b.full() && (b.looked >= maxBacktestLooks || time.Now().After(b.until)) {
-		b.next = name
-	}
-	return nil
-}
-
-// manifests goes through the manifests of one repository after a digest. Where the page is
-// full it says where to go on.
-func (b *backtest) manifests(ctx context.Context, name, after string) error {
-	repo, err := b.engine.registry.Repository(b.tier.Name, name, "")
-	if err != nil {
-		return err
-	}
-	for {
-		listed, more, err := repo.Manifests(ctx, after, backtestPage)
-		if errors.Is(err, oci.ErrNameUnknown) {
-			return nil // gone since it was listed, or a cursor that was made up
-		}
-		if err != nil {
-			return err
-		}
-		for _, m := range listed {
-			if len(b.page) >= b.most || b.looked >= maxBacktestLooks || len(b.page) > 0 && time.Now().After(b.until) {
-				b.next = name + "@" + after
-				return nil
-			}
-			b.looked++
-			if after = m.Digest.String(); m.Record.Subject != "" || m.Record.CreatedAt.After(b.At) {
-				continue
-			}
-			if err := b.artifact(ctx, repo, m); err != nil {
-				return err
-			}
-		}
-		if more == "" {
-			return nil
-		}
-	}
+	engine  *Engine
+	revoked *revocations
+	page    []Backtested
 }
 
 // artifact decides about a manifest, if it is more than a part of another or evidence.
 func (b *backtest) artifact(ctx context.Context, repo *tiers.Repository, m tiers.Listed) error {
-	all, err := repo.TagsOf(ctx, m.Digest)
-	if err != nil {
+	tags, err := imageTags(ctx, repo, m.Digest)
+	if err != nil || len(tags) == 0 {
 		return err
-	}
-	var tags []string
-	for _, tag := range all {
-		if !oci.IsAttachmentTag(tag) {
-			tags = append(tags, tag)
-		}
-	}
-	if len(tags) == 0 {
-		return nil
 	}
 	out := Backtested{Repository: repo.Name, Digest: m.Digest, Tags: tags, CreatedAt: m.Record.CreatedAt}
 	err = b.engine.guarded(ctx, func() error {
-		platforms, evidence, err := facts(ctx, repo, b.engine.verifier.Verify, m.Descriptor, b.Policy.Authorities(), b.At)
+		found, err := b.engine.gather(ctx, repo, m.Descriptor)
 		if err != nil {
 			return err
 		}
-		standing, err := b.engine.standing(ctx, b.Policy, evidence)
-		if err != nil {
-			return err
+		verdict, err := b.engine.ask(ctx, b.Policy, artifact{repo, m, tags}, found, b.revoked, b.At)
+		if err == nil {
+			out.Verdict, out.Allowed = &verdict, verdict.Allowed
 		}
-		verdict, err := b.Policy.EvaluateContext(ctx, policy.Facts{
-			Repository: repo.Name, Digest: m.Digest, MediaType: m.MediaType, Now: b.At, Platforms: platforms, Evidence: evidence,
-			Reference: b.engine.host() + "/" + repo.FullName() + ":" + tags[0] + "@" + m.Digest.String(),
-			Registry:  b.engine.surroundings(), Standing: standing,
-		})
-		if err != nil {
-			return err
-		}
-		out.Verdict, out.Allowed = &verdict, verdict.Allowed
-		return nil
+		return err
 	})
 	switch {
 	case ctx.Err() != nil: // whatever came of it

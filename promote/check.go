@@ -29,6 +29,8 @@ const (
 	KindStandingOrphan       = "standing-orphan"       // I6: a standing was decided by a promotion that does not exist
 	KindPolicyCorrupt        = "policy-corrupt"        // a policy does not load, or is not the one that was set
 	KindPolicyPointer        = "policy-pointer"        // what governs a tier, and which policy says that it does, differ
+	KindRevocationCount      = "revocation-count"      // the generation of the revocations counts otherwise, or is missing
+	KindRedecisionOrphan     = "redecision-orphan"     // what was decided anew because of a revocation that does not exist
 )
 
 // checking is a check of promotions that is under way.
@@ -48,6 +50,7 @@ func (e *Engine) Check(ctx context.Context, o tiers.CheckOptions, progress func(
 		run  func(*checking, context.Context) error
 	}{
 		{"policies", (*checking).policies},
+		{"revocations", (*checking).revocations},
 		{"promotions", (*checking).promotions},
 		{"events of promotions", (*checking).events},
 		{"verdicts", (*checking).verdicts},
@@ -61,7 +64,8 @@ func (e *Engine) Check(ctx context.Context, o tiers.CheckOptions, progress func(
 
 // families are what the keys of this package's records begin with.
 func families() []string {
-	return []string{prefixPromotion, prefixOpen, prefixKey, prefixWaiting, prefixReplica, prefixStanding, prefixPolicy, prefixTierPolicy}
+	return []string{prefixPromotion, prefixOpen, prefixKey, prefixWaiting, prefixReplica, prefixStanding, prefixPolicy, prefixTierPolicy,
+		prefixRevocation, revokedKey, prefixRedeciding, prefixRedecided}
 }
 
 // arrivalState says whether anybody works on an attempt, or will, or, of a promotion

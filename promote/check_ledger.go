@@ -92,7 +92,7 @@ func (k *comparison) follow(ctx context.Context) error {
 }
 
 func (k *comparison) prefixes() []string {
-	return append(k.engine.registry.Comparable(), prefixPolicy, prefixTierPolicy, prefixPromotion)
+	return append(k.engine.registry.Comparable(), prefixPolicy, prefixTierPolicy, prefixPromotion, prefixRevocation)
 }
 
 // suspects lists the keys whose records are others than the model's.

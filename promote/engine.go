@@ -64,6 +64,7 @@ type Engine struct {
 	owner    string // this replica, in journals
 	policies *lru.Cache[digest.Digest, *policy.Policy]
 	verifier *attest.Verifier
+	revoked  atomic.Pointer[revocations] // that were in force when they were read last
 	turns    *turns
 	// largePlans are turns of plans that are large, while they are made.
 	largePlans chan struct{}
@@ -74,7 +75,7 @@ type Engine struct {
 	cancel context.CancelFunc
 	work   sync.WaitGroup
 
-	checkWindow int // of a test; 0: the constant
+	checkWindow, redecideMost int // of a test; 0: the constants
 
 	taken atomic.Int64 // promotions that were taken up and wait for their turn
 

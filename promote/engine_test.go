@@ -50,7 +50,7 @@ type gate struct {
 }
 
 // newKey makes a key pair. The encrypted files of attest.GenerateKey cost a second each.
-func newKey(t *testing.T) (crypto.Signer, string) {
+func newKey(t testing.TB) (crypto.Signer, string) {
 	t.Helper()
 	signer, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

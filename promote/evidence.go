@@ -33,7 +33,11 @@ func (e *Engine) Evidence(ctx context.Context, tier, repository string, d digest
 	if err != nil {
 		return nil, err
 	}
-	_, evidence, err := facts(ctx, source, e.verifier.Verify, basis.Root, append(authorities(pol), e.own()...), e.registry.Now())
+	revoked, err := e.revocations(ctx)
+	if err != nil {
+		return nil, err
+	}
+	_, evidence, err := facts(ctx, source, e.verify(revoked), basis.Root, append(authorities(pol), e.own()...), e.registry.Now())
 	if err != nil {
 		return nil, err
 	}

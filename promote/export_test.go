@@ -6,3 +6,6 @@ func (e *Engine) CompareAtOnce(n int) { e.checkWindow = n }
 
 // Families are what the keys of this package's records begin with.
 func Families() []string { return families() }
+
+// RedecideAtOnce has pages of redecisions hold so many artifacts.
+func (e *Engine) RedecideAtOnce(n int) { e.redecideMost = n }

@@ -65,6 +65,9 @@ func requestKey(r Request, root digest.Digest, policyDigest digest.Digest, p *pl
 	var attached []string
 	for _, ev := range p.evidence {
 		attached = append(attached, ev.Subject.String()+" "+ev.Manifest.String())
+		for _, id := range ev.Revoked { // what succeeded on it before is something else
+			attached = append(attached, ev.Manifest.String()+" revoked "+id)
+		}
 	}
 	for _, n := range p.nodes {
 		attached = append(attached, n.desc.Digest.String())

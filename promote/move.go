@@ -259,7 +259,7 @@ func (m *move) latePlan(ctx context.Context, now time.Time) (*plan, error) {
 	}
 	if generation.Revision != m.plan.basis.Generation.Revision {
 		from := e.reader(m.source)
-		p := e.planner(from, m.plan.basis, m.policy.Policy)
+		p := e.planner(from, m.plan.basis, m.policy)
 		p.plan.quarantined = m.plan.quarantined // as the commit compares it
 		for chunk := range slices.Chunk(subjectsOf(m.plan.basis.Root, m.plan.platforms), aheadChunk) {
 			if err := p.findAll(ctx, chunk); err != nil {
@@ -268,7 +268,7 @@ func (m *move) latePlan(ctx context.Context, now time.Time) (*plan, error) {
 		}
 		late.attached = p.plan.attached
 	}
-	late.evidence = late.evidenceAt(e.verifier.Verify, m.policy.Authorities(), now)
+	late.evidence = late.evidenceAt(e.verify(m.policy.revoked), m.policy.Authorities(), now)
 	return &late, nil
 }
 

@@ -78,6 +78,7 @@ type plan struct {
 	// the artifact is or holds; nil where that is nothing.
 	quarantined *tiers.Quarantined
 	held        *tiers.Quarantine
+	revoked     *revocations // that were in force when the policy was read
 	// tagsSeen is the generation of the repository when a commit saw them last.
 	tagsSeen tiers.Record
 	// references to blobs and manifests that all manifests have, and bytes that they and
@@ -128,7 +129,7 @@ func (p *plan) digests(of []node) []digest.Digest {
 type planner struct {
 	engine *Engine
 	source *reader
-	policy *policy.Policy // nil: everything is carried, nothing verified
+	policy *policy.Policy
 	plan   *plan
 	// follows says that nobody asked: nothing is carried but what authorities signed.
 	follows bool
@@ -148,17 +149,17 @@ type planner struct {
 	large     bool                   // it has taken its turn among the large ones
 }
 
-func (e *Engine) planner(source *reader, basis tiers.Basis, pol *policy.Policy) *planner {
+func (e *Engine) planner(source *reader, basis tiers.Basis, pol *inForce) *planner {
 	return &planner{
-		engine: e, source: source, policy: pol,
-		plan: &plan{basis: basis, source: source, at: e.registry.Now(), signed: map[digest.Digest]bool{}},
+		engine: e, source: source, policy: pol.Policy,
+		plan: &plan{basis: basis, source: source, at: e.registry.Now(), signed: map[digest.Digest]bool{}, revoked: pol.revoked},
 		seen: map[digest.Digest]int{}, rises: map[digest.Digest]bool{}, sized: map[digest.Digest]bool{}, json: map[digest.Digest]bool{},
 		verified: signedLayers{}, signed: signedLayers{}, relied: map[string]bool{},
 	}
 }
 
 // planFor makes the plan for what the request names now.
-func (e *Engine) planFor(ctx context.Context, source *reader, r Request, pol *policy.Policy) (*plan, error) {
+func (e *Engine) planFor(ctx context.Context, source *reader, r Request, pol *inForce) (*plan, error) {
 	quarantined, err := e.registry.Quarantined(ctx)
 	if err != nil {
 		return nil, err
@@ -306,9 +307,10 @@ func (p *planner) findEvidence(ctx context.Context, subject digest.Digest) error
 		return err
 	}
 	p.plan.attached = append(p.plan.attached, attached{subject, found, held})
+	verify := p.engine.verify(p.plan.revoked)
 	for i, attachment := range found {
 		p.content += int64(len(attachment.Content))
-		ev := without(p.engine.verifier.Verify(attachment, subject, authorities(p.policy), p.engine.registry.Now()), held[i])
+		ev := without(verify(attachment, subject, authorities(p.policy), p.engine.registry.Now()), held[i])
 		p.plan.evidence = append(p.plan.evidence, ev)
 		// A link that a functionary of a layout signed is evidence that the policy uses.
 		if ev.Verified() || len(ev.Functionaries) > 0 {

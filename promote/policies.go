@@ -24,16 +24,18 @@ const (
 type inForce struct {
 	*policy.Policy
 	info    PolicyInfo
-	records []tiers.Record
+	records []tiers.Record // the generation of the revocations too: what counts is part of it
+	revoked *revocations
 }
 
 // policyOf finds the policy that governs what rises to a tier. Without one nothing can be
 // decided: the error wraps oci.ErrUndecidable.
 func (e *Engine) policyOf(ctx context.Context, tier string) (*inForce, error) {
-	pointer, err := e.get(ctx, prefixTierPolicy+tier)
+	records, err := e.registry.Catalog().Get(ctx, prefixTierPolicy+tier, revokedKey)
 	if err != nil {
 		return nil, err
 	}
+	pointer := records[0]
 	if pointer.Revision == 0 {
 		return nil, fmt.Errorf("%w: no policy says what may rise to %s: put one with PUT /api/v1/policies/{name}", oci.ErrUndecidable, tier)
 	}
@@ -45,7 +47,11 @@ func (e *Engine) policyOf(ctx context.Context, tier string) (*inForce, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: policy %s: %w", oci.ErrUndecidable, info.Name, err)
 	}
-	return &inForce{Policy: p, info: info, records: []tiers.Record{pointer, record}}, nil
+	revoked, err := e.revocationsAt(ctx, records[1])
+	if err != nil {
+		return nil, err
+	}
+	return &inForce{Policy: p, info: info, records: []tiers.Record{pointer, record, revoked.head}, revoked: revoked}, nil
 }
 
 // compile loads a stored policy; the result is kept by digest, which covers its trust.

@@ -65,7 +65,7 @@ func (e *Engine) prepare(ctx context.Context, actor string, request *Request) (*
 		if prepared.seen, err = e.see(ctx, from, *request); err != nil {
 			return err
 		}
-		prepared.plan, err = e.planFor(ctx, from, *request, pol.Policy)
+		prepared.plan, err = e.planFor(ctx, from, *request, pol)
 		return err
 	})
 	if err != nil {
@@ -99,7 +99,7 @@ func (e *Engine) Evaluate(ctx context.Context, actor string, request Request) (p
 	}
 	var verdict policy.Verdict
 	err = e.guarded(ctx, func() error {
-		plan, err := e.planFor(ctx, e.reader(source), request, pol.Policy)
+		plan, err := e.planFor(ctx, e.reader(source), request, pol)
 		if err == nil {
 			verdict, err = e.decide(ctx, request, plan, pol)
 		}

@@ -118,6 +118,22 @@ func (l *lost) fill() {
 	}
 	_, err = l.registry.LiftQuarantine(ctx, "admin", gone.Digest, "a false alarm")
 	l.must(err)
+	fallen := l.image("fallen", "fallen", nil)
+	signed := l.provenance(fallen)
+	l.promoteOK(request("fallen", "stable"))
+	for _, r := range []promote.RevocationRequest{
+		{Kind: promote.RevokedAttestation, Value: signed.Digest.String(), Reason: "ticket 4711"},
+		{Kind: promote.RevokedBuilder, Value: "https://nobody.example.com", Reason: "a mistake"},
+	} {
+		revoked, _, err := l.engine.Revoke(ctx, "admin", r)
+		l.must(err)
+		if r.Kind == promote.RevokedBuilder {
+			_, err = l.engine.LiftRevocation(ctx, "admin", revoked.ID, "it was one")
+			l.must(err)
+		}
+	}
+	_, err = l.engine.Redecide(ctx, func(promote.Redeciding) {})
+	l.must(err)
 	l.tidied()
 	for _, r := range *l.processes {
 		l.must(r.Release(ctx))

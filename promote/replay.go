@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"sluice.dev/sluice/tiers"
@@ -36,6 +37,10 @@ func (r *Replay) Entry(ctx context.Context, entry ledger.Entry) error {
 		r.policySet(e)
 	case tiers.EventPromoted, tiers.EventRefused, tiers.EventErrored:
 		err = r.ended(ctx, e)
+	case tiers.EventRevoked, tiers.EventRevocationLifted, tiers.EventRedecided:
+		err = r.revoked(e)
+	case tiers.EventStanding:
+		err = r.redecided(e)
 	case ledger.EventKeyChanged: // it is about the log alone
 	default:
 		err = r.Model.Apply(e)
@@ -125,4 +130,58 @@ func orTime(at, event time.Time) time.Time {
 		return event
 	}
 	return at
+}
+
+// revoked applies what became of a revocation. What was being decided anew begins anew.
+func (r *Replay) revoked(e tiers.Event) error {
+	revocation, err := tiers.Decode[Revocation](tiers.Record{Key: "event " + e.ID, Value: e.Body})
+	if err != nil {
+		return err
+	}
+	r.Model.Put(prefixRevocation+revocation.ID, e.Body)
+	deciding := Redecision{State: RedecisionPending, At: revocation.CreatedAt}
+	switch e.Type {
+	case tiers.EventRedecided:
+		r.Model.Delete(prefixRedeciding + revocation.ID)
+		return nil
+	case tiers.EventRevocationLifted:
+		deciding.Lifting, deciding.At = true, revocation.Lifted.At
+	default:
+		var all revokedRecord
+		if record := r.Model.Get(revokedKey); record.Revision != 0 {
+			if all, err = tiers.Decode[revokedRecord](record); err != nil {
+				return err
+			}
+		}
+		r.Model.Put(revokedKey, tiers.Encode(revokedRecord{Count: all.Count + 1}))
+	}
+	r.Model.Put(prefixRedeciding+revocation.ID, tiers.Encode(deciding))
+	return nil
+}
+
+// redecided applies how an artifact stands after a redecision. Where a promotion decided
+// about it, the event of that says the same.
+func (r *Replay) redecided(e tiers.Event) error {
+	record := r.Model.Get(standingKey(e.Tier, e.Repository, e.Digest))
+	if !strings.HasPrefix(e.Cause, causeRevocation) || record.Revision == 0 {
+		return nil
+	}
+	s, err := tiers.Decode[standingRecord](record)
+	if err != nil {
+		return err
+	}
+	told, err := tiers.Decode[Standing](tiers.Record{Key: "event " + e.ID, Value: e.Body})
+	if err != nil {
+		return err
+	}
+	s.Allowed, s.Since = told.Allowed, told.Since
+	for _, name := range told.Changed { // each says the other thing now
+		if i := slices.Index(s.Refused, name); i >= 0 {
+			s.Refused = slices.Delete(s.Refused, i, i+1)
+		} else {
+			s.Refused = append(s.Refused, name)
+		}
+	}
+	r.Model.Put(record.Key, tiers.Encode(s))
+	return nil
 }

@@ -276,7 +276,7 @@ func (m *move) prepare(ctx context.Context) (err error) {
 	if m.policy, err = m.engine.policyOf(ctx, m.o.To); err != nil {
 		return err
 	}
-	m.plan, err = m.engine.planFor(ctx, from, m.request, m.policy.Policy)
+	m.plan, err = m.engine.planFor(ctx, from, m.request, m.policy)
 	return err
 }
 

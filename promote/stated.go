@@ -50,7 +50,7 @@ func (e *Engine) stated(ctx context.Context, p *prepared, r Request, known strin
 	}
 	var above []attest.Evidence
 	for _, subject := range subjectsOf(p.plan.basis.Root, p.plan.platforms) {
-		attached, err := attachedTo(ctx, target, e.verifier.Verify, subject, p.policy.Authorities(), e.registry.Now())
+		attached, err := attachedTo(ctx, target, e.verify(p.policy.revoked), subject, p.policy.Authorities(), e.registry.Now())
 		if err != nil {
 			return false, err
 		}

@@ -50,6 +50,7 @@ type gate interface {
 	inspector
 	legislator
 	backtester
+	revoker
 	Keys() []promote.PublicKey
 }
 
@@ -94,6 +95,9 @@ func (s *Server) api(e *echo.Echo) {
 	l.lay(apiRoot+"/tiers/:tier/evidence", route{get: s.getEvidence})
 	l.lay(apiRoot+"/policies", route{get: s.getPolicies})
 	l.lay(apiRoot+"/policies/:name", route{get: s.getPolicy, put: s.putPolicy})
+	l.lay(apiRoot+"/revocations", route{get: s.getRevocations, post: s.postRevocation})
+	l.lay(apiRoot+"/revocations/:id", route{get: s.getRevocation, delete: s.deleteRevocation})
+	l.lay(apiRoot+"/revocations/:id/artifacts", route{get: s.getRevoked})
 	l.lay(apiRoot+"/backtests", route{post: s.postBacktest})
 	l.lay(apiRoot+"/keys", route{get: s.getKeys})
 }

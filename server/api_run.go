@@ -41,11 +41,13 @@ type CheckOptions struct {
 
 // runRoutes lays the calls about runs.
 func (s *Server) runRoutes(l *layout) {
-	collections, checks := runCalls{s, runs.Collection, "collections"}, runCalls{s, runs.Check, "checks"}
+	collections, checks, redecisions := runCalls{s, runs.Collection, "collections"}, runCalls{s, runs.Check, "checks"}, s.redecisions()
 	l.lay(apiRoot+"/collections", route{get: collections.list, post: s.postCollection})
 	l.lay(apiRoot+"/collections/:id", route{get: collections.get, delete: collections.cancel})
 	l.lay(apiRoot+"/checks", route{get: checks.list, post: s.postCheck})
 	l.lay(apiRoot+"/checks/:id", route{get: checks.get, delete: checks.cancel})
+	l.lay(apiRoot+"/redecisions", route{get: redecisions.list, post: s.postRedecision})
+	l.lay(apiRoot+"/redecisions/:id", route{get: redecisions.get, delete: redecisions.cancel})
 }
 
 // runCalls are the calls about the runs of a kind, which differ in name only.
@@ -91,6 +93,21 @@ func (s *Server) postCheck(c echo.Context) error {
 		return err
 	}
 	return runCalls{s, runs.Check, "checks"}.start(c, options)
+}
+
+// redecisions are the calls about runs that decide anew what rested on what was revoked.
+func (s *Server) redecisions() runCalls { return runCalls{s, runs.Redecision, "redecisions"} }
+
+// RedecisionOptions are those of a run of kind runs.Redecision: there are none.
+type RedecisionOptions struct{}
+
+// postRedecision goes on with what somebody cancelled. Others begin by themselves.
+func (s *Server) postRedecision(c echo.Context) error {
+	var options RedecisionOptions
+	if err := s.readOptions(c, &options); err != nil {
+		return err
+	}
+	return s.redecisions().start(c, options)
 }
 
 // readOptions reads the body of who may begin a run.

@@ -61,7 +61,10 @@ func newAPI(t *testing.T, change func(*Config), limits ...tiers.Limits) *apiFixt
 		job := runs.Job{Work: func(ctx context.Context, run runs.Run, progress func(any)) (any, error) {
 			return a.work(ctx, run, progress)
 		}}
-		runner, err := runs.New(runs.Config{Registry: c.Registry, Log: slog.New(slog.DiscardHandler), Jobs: map[runs.Kind]runs.Job{runs.Collection: job, runs.Check: job}})
+		redecision := runs.Job{Work: func(ctx context.Context, _ runs.Run, progress func(any)) (any, error) {
+			return engine.Redecide(ctx, func(r promote.Redeciding) { progress(r) })
+		}}
+		runner, err := runs.New(runs.Config{Registry: c.Registry, Log: slog.New(slog.DiscardHandler), Jobs: map[runs.Kind]runs.Job{runs.Collection: job, runs.Check: job, runs.Redecision: redecision}})
 		if err != nil {
 			t.Fatal(err)
 		}

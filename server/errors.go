@@ -76,6 +76,7 @@ func table() []row {
 		{err: oci.ErrRunUnknown, status: http.StatusNotFound, code: "RUN_UNKNOWN"},
 		{err: oci.ErrWebhookUnknown, status: http.StatusNotFound, code: "WEBHOOK_UNKNOWN"},
 		{err: oci.ErrQuarantineUnknown, status: http.StatusNotFound, code: "QUARANTINE_UNKNOWN"},
+		{err: oci.ErrRevocationUnknown, status: http.StatusNotFound, code: "REVOCATION_UNKNOWN"},
 
 		{err: oci.ErrPolicyViolation, status: http.StatusUnprocessableEntity, code: "POLICY_VIOLATION"},
 		{err: oci.ErrTagImmutable, status: http.StatusConflict, code: "TAG_IMMUTABLE",

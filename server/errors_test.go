@@ -35,6 +35,7 @@ func TestErrorTable(t *testing.T) {
 		oci.ErrTierUnknown: "404 NAME_UNKNOWN", oci.ErrNameUnknown: "404 NAME_UNKNOWN", oci.ErrManifestReference: "404 MANIFEST_BLOB_UNKNOWN", oci.ErrManifestUnknown: "404 MANIFEST_UNKNOWN",
 		oci.ErrBlobUnknown: "404 BLOB_UNKNOWN", oci.ErrUploadUnknown: "404 BLOB_UPLOAD_UNKNOWN", oci.ErrPromotionUnknown: "404 PROMOTION_UNKNOWN", oci.ErrPolicyUnknown: "404 POLICY_UNKNOWN", oci.ErrRunUnknown: "404 RUN_UNKNOWN", oci.ErrWebhookUnknown: "404 WEBHOOK_UNKNOWN",
 		oci.ErrQuarantineUnknown: "404 QUARANTINE_UNKNOWN",
+		oci.ErrRevocationUnknown: "404 REVOCATION_UNKNOWN",
 		oci.ErrPolicyViolation:   "422 POLICY_VIOLATION", oci.ErrTagImmutable: "409 TAG_IMMUTABLE", oci.ErrUndecidable: "503 UNDECIDABLE", oci.ErrConflict: "409 CONFLICT",
 		oci.ErrCorrupt: "500 UNKNOWN", oci.ErrObjectUnknown: "500 UNKNOWN", oci.ErrUnavailable: "503 UNAVAILABLE", context.DeadlineExceeded: "503 UNAVAILABLE",
 		// One that is not the client's doing, for this client is still there.

@@ -28,6 +28,10 @@ const (
 
 	EventQuarantined      EventType = "quarantine.added"  // a digest can be pulled nowhere: Body is the Quarantine
 	EventQuarantineLifted EventType = "quarantine.lifted" // it can again: Body is what the Quarantine was
+
+	EventRevoked          EventType = "revocation.added"     // evidence counts no more: Body is the revocation
+	EventRevocationLifted EventType = "revocation.lifted"    // it does again: Body is the revocation, with who lifted it
+	EventRedecided        EventType = "revocation.redecided" // what rested on it was decided anew: Body is the revocation
 )
 
 // Event is one change of state, written in the transaction that made it and with all

@@ -167,6 +167,17 @@ func (e *alreadyError) Error() string { return e.Holds(e.Digest) }
 
 // LiftQuarantine lets a digest be pulled again. The error wraps oci.ErrQuarantineUnknown.
 func (r *Registry) LiftQuarantine(ctx context.Context, actor string, d digest.Digest, reason string) (q Quarantine, err error) {
+	return r.liftQuarantine(ctx, actor, d, "", reason)
+}
+
+// LiftThatQuarantine lifts the quarantine of an id, and no other of its digest.
+func (r *Registry) LiftThatQuarantine(ctx context.Context, actor string, that Quarantine, reason string) error {
+	_, err := r.liftQuarantine(ctx, actor, that.Digest, that.ID, reason)
+	return err
+}
+
+// liftQuarantine lifts that of an id; whichever it is where that is empty.
+func (r *Registry) liftQuarantine(ctx context.Context, actor string, d digest.Digest, id, reason string) (q Quarantine, err error) {
 	if err := checkReason(reason); err != nil {
 		return q, err
 	}
@@ -175,7 +186,7 @@ func (r *Registry) LiftQuarantine(ctx context.Context, actor string, d digest.Di
 		if err != nil {
 			return err
 		}
-		if there == nil {
+		if there == nil || id != "" && there.ID != id {
 			return fmt.Errorf("%w: %s", oci.ErrQuarantineUnknown, d)
 		}
 		q = *there

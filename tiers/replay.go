@@ -42,7 +42,6 @@ func replays() map[EventType]func(*Model, Event) error {
 		EventRepaired:         (*Model).repaired,
 		EventQuarantined:      (*Model).quarantine,
 		EventQuarantineLifted: (*Model).quarantineLifted,
-		EventStanding:         nothing, // the event of the promotion says it too
 		EventWaiting:          nothing, // what has not ended does not come back
 	}
 }

@@ -53,6 +53,8 @@ func tell(e tiers.Event) told {
 		return tellQuarantine(e)
 	case tiers.EventQuarantineLifted:
 		return told{mark: "✓", style: green, what: fmt.Sprintf("lifted the quarantine of %s", short(e.Digest)), details: why(e.Cause)}
+	case tiers.EventRevoked, tiers.EventRevocationLifted, tiers.EventRedecided:
+		return tellRevocation(e)
 	case tiers.EventRepaired:
 		return tellRepair(e)
 	case ledger.EventKeyChanged:
@@ -67,6 +69,28 @@ func tellQuarantine(e tiers.Event) told {
 	var q tiers.Quarantine
 	if err := json.Unmarshal(e.Body, &q); err == nil && !q.ExpiresAt.IsZero() {
 		t.details = append(t.details, "until "+q.ExpiresAt.Local().Format("2006-01-02 15:04:05"))
+	}
+	return t
+}
+
+// tellRevocation says what counts no more, or again, and why.
+func tellRevocation(e tiers.Event) told {
+	var r promote.Revocation
+	what := "evidence"
+	if err := json.Unmarshal(e.Body, &r); err == nil {
+		what = revokedWhat(r.Kind, r.Value, r.Issuer)
+	}
+	switch e.Type {
+	case tiers.EventRevocationLifted:
+		return told{mark: "✓", style: green, what: "lifted the revocation of " + what, details: why(e.Cause)}
+	case tiers.EventRedecided:
+		d := r.Redecision
+		return told{what: "had decided anew what rested on " + what, details: []string{fmt.Sprintf("%s of %d rested on it: %d changed, %d put in quarantine, %d passed again",
+			count(d.Rested, "artifact"), d.Decided, d.Changed, d.Quarantined, d.Restored)}}
+	}
+	t := told{mark: "!", style: red, what: "revoked " + what, details: why(e.Cause)}
+	if of := revokedRange(r.From, r.Until); of != "" {
+		t.details = append(t.details, "where it was signed "+of)
 	}
 	return t
 }
@@ -206,7 +230,11 @@ func tellStanding(e tiers.Event) told {
 	if err := json.Unmarshal(e.Body, &s); err != nil {
 		return told{what: "changed how " + risen(e) + " stands in " + e.Tier}
 	}
-	details := []string{"promotion " + e.Cause, "policy " + shortPolicy(e.Policy)}
+	cause := e.Cause // a revocation says so
+	if !strings.Contains(cause, " ") {
+		cause = "promotion " + cause
+	}
+	details := []string{cause, "policy " + shortPolicy(e.Policy)}
 	if len(s.Changed) > 0 {
 		details = append(details, "what changed: "+strings.Join(s.Changed, ", "))
 	}

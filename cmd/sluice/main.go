@@ -97,7 +97,7 @@ Exit codes: 0 done, 1 failed, 2 wrong use, 3 the policy said no.`,
 	root.AddCommand(
 		serveCommand(), demoCommand(),
 		promoteCommand(), rollbackCommand(), approveCommand(), evidenceCommand(), attestCommand(), verifyCommand(),
-		statusCommand(), policyCommand(), pullsCommand(), quarantineCommand(),
+		statusCommand(), policyCommand(), pullsCommand(), quarantineCommand(), revokeCommand(), revocationCommand(),
 		ledgerCommand(), eventsCommand(), webhookCommand(),
 		gcCommand(), fsckCommand(), rebuildCommand(), versionCommand(),
 	)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"sluice.dev/sluice/promote"
 	"sluice.dev/sluice/server"
 	"sluice.dev/sluice/server/events"
 	"sluice.dev/sluice/tiers"
@@ -70,6 +71,7 @@ func (i *instance) upkeep() map[runs.Kind]runs.Job {
 	return map[runs.Kind]runs.Job{
 		runs.Collection: {Work: i.collect, Every: i.cfg.GC.Interval, Options: server.CollectionOptions{}},
 		runs.Check:      {Work: i.check},
+		runs.Redecision: {Work: i.redecide, Waits: i.engine.RedecisionsSince},
 	}
 }
 
@@ -115,4 +117,9 @@ func (i *instance) check(ctx context.Context, run runs.Run, progress func(any)) 
 	pulls.AddCheck(&o, i.registry)
 	found, err := i.engine.Check(ctx, o, func(c tiers.Checked) { progress(checked{c}) })
 	return checked{found}, err
+}
+
+// redecide decides anew what rests on what was revoked, or lifted, since the last did.
+func (i *instance) redecide(ctx context.Context, _ runs.Run, progress func(any)) (any, error) {
+	return i.engine.Redecide(ctx, func(r promote.Redeciding) { progress(r) })
 }

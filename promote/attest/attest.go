@@ -107,6 +107,9 @@ type Evidence struct {
 	SignedAt time.Time `json:"signedAt,omitzero"`
 	// Problem says why the attestation does not count; empty where it does.
 	Problem string `json:"problem,omitempty"`
+	// Revoked are the ids of the revocations because of which it, or one of its signers, does
+	// not count.
+	Revoked []string `json:"revoked,omitempty"`
 }
 
 // Verified says whether the attestation may count.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/notaryproject/notation-core-go/signature"
@@ -37,6 +38,29 @@ func notaryEvidence(att Attachment, subject digest.Digest, authorities []Authori
 	}
 	ev.Signers = signers
 	return ev
+}
+
+// without leaves out the signers whom except speaks against. Where none is left the evidence
+// does not count.
+func (e Evidence) without(except Except) Evidence {
+	if except == nil || e.Problem != "" {
+		return e
+	}
+	bare := e
+	bare.Signers = nil
+	var left []Signer
+	var doubts []string
+	for _, s := range e.Signers {
+		if doubt := except(bare, s, e.SignedAt); doubt != "" {
+			doubts = append(doubts, doubt)
+			continue
+		}
+		left = append(left, s)
+	}
+	if e.Signers = left; len(left) == 0 {
+		e.SignedAt, e.Problem = time.Time{}, strings.Join(slices.Compact(doubts), "; ")
+	}
+	return e
 }
 
 // verifyNotary does for a Notary Project signature what verify does for envelopes with

@@ -78,14 +78,24 @@ func naming(text string, names ...string) string {
 	return strings.Replace(text, whoever, list(slices.Compact(slices.Sorted(slices.Values(names)))), 1)
 }
 
+// earliest is the first time at which the signature verifiably existed; zero where nothing
+// proves one.
+func (p proof) earliest() time.Time {
+	if len(p.times) == 0 {
+		return time.Time{}
+	}
+	return p.times[0].UTC()
+}
+
 // judge finds the window that the signature was made in. Verified times decide, all of
-// them; where there is none, now stands for them. The text says why no window holds.
-func (p proof) judge(name string, now time.Time) (window, string) {
+// them; where there is none, now stands for them. against says what else speaks against one.
+// The text says why no window holds.
+func (p proof) judge(name string, now time.Time, against func(window) string) (window, string) {
 	moments := p.times
 	if len(moments) == 0 {
 		moments = []time.Time{now}
 	}
-	var outside []string
+	var outside, doubts []string
 	for _, w := range p.windows {
 		reason := ""
 		for _, t := range moments {
@@ -93,10 +103,18 @@ func (p proof) judge(name string, now time.Time) (window, string) {
 				break
 			}
 		}
-		if reason == "" {
+		if reason != "" {
+			outside = append(outside, naming(w.what, name)+" "+reason)
+			continue
+		}
+		doubt := against(w)
+		if doubt == "" {
 			return w, ""
 		}
-		outside = append(outside, naming(w.what, name)+" "+reason)
+		doubts = append(doubts, doubt)
+	}
+	if len(doubts) > 0 {
+		return window{}, strings.Join(slices.Compact(doubts), "; ")
 	}
 	if len(outside) == 0 {
 		return window{}, "there is no time at which it would count"

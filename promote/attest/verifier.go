@@ -51,17 +51,22 @@ func NewVerifier(limit int64) *Verifier {
 
 // Verify is as the function Verify.
 func (v *Verifier) Verify(att Attachment, subject digest.Digest, authorities []Authority, now time.Time) Evidence {
+	return v.VerifyExcept(att, subject, authorities, now, nil)
+}
+
+// VerifyExcept is as the function VerifyExcept.
+func (v *Verifier) VerifyExcept(att Attachment, subject digest.Digest, authorities []Authority, now time.Time, except Except) Evidence {
 	att = labelled(att) // what matters of it hangs on its format
 	key, ok := keyOf(att, authorities)
 	if !ok {
-		return Verify(att, subject, authorities, now)
+		return VerifyExcept(att, subject, authorities, now, except)
 	}
 	ex, ok := v.get(key)
 	if !ok {
 		ex = examine(att, authorities)
 		v.add(key, ex)
 	}
-	return decide(att, ex, subject, authorities, now)
+	return decide(att, ex, subject, authorities, now, except)
 }
 
 func (v *Verifier) get(key cacheKey) (examination, bool) {

@@ -25,11 +25,21 @@ const unsigned = "unsigned: data, not evidence"
 // It never fails: whatever is wrong, a panic of a library included, is the Problem of the
 // evidence, and evidence with a problem has no signers.
 func Verify(att Attachment, subject digest.Digest, authorities []Authority, now time.Time) Evidence {
+	return VerifyExcept(att, subject, authorities, now, nil)
+}
+
+// Except says why what somebody signed does not count although it verifies; empty where
+// nothing is said against it. The evidence is as far as it is known without its signers; at is
+// when that one verifiably signed, zero where nothing proves it.
+type Except func(ev Evidence, s Signer, at time.Time) string
+
+// VerifyExcept is Verify without the signatures that except speaks against; nil: against none.
+func VerifyExcept(att Attachment, subject digest.Digest, authorities []Authority, now time.Time, except Except) Evidence {
 	if isNotary(att.Format) {
-		return notaryEvidence(att, subject, authorities, now)
+		return notaryEvidence(att, subject, authorities, now).without(except)
 	}
 	att = labelled(att)
-	return decide(att, examine(att, authorities), subject, authorities, now)
+	return decide(att, examine(att, authorities), subject, authorities, now, except)
 }
 
 // examination is what an attachment holds and proves to each of some kinds of trust. It
@@ -113,7 +123,7 @@ func examineUnsigned(content []byte) examination {
 // decide says what an examination means for authorities, in the order that it was made
 // for, at a time. The reasons are in the order in which one is of most use: the wrapping,
 // the signature, then what was signed.
-func decide(att Attachment, ex examination, subject digest.Digest, authorities []Authority, now time.Time) Evidence {
+func decide(att Attachment, ex examination, subject digest.Digest, authorities []Authority, now time.Time, except Except) Evidence {
 	ev := Evidence{Manifest: att.Manifest.Digest, Layer: att.Layer.Digest, Signed: ex.signed, Subject: subject, Format: att.Format, Statement: ex.statement, Problem: ex.problem}
 	ev.PredicateType, _ = ex.statement["predicateType"].(string)
 	if ev.Problem == unsigned && ex.statement["_type"] != nil {
@@ -124,10 +134,15 @@ func decide(att Attachment, ex examination, subject digest.Digest, authorities [
 	if ev.Problem != "" {
 		return ev
 	}
-	if ev.IsLink() && ex.unstated == "" {
-		ev.Functionaries, _, _ = signersOf(ex.proofs, authorities, true, now)
+	against := func(s Signer, at time.Time) string { return "" }
+	if except != nil {
+		bare := ev
+		against = func(s Signer, at time.Time) string { return except(bare, s, at) }
 	}
-	signers, signedAt, err := signersOf(ex.proofs, authorities, false, now)
+	if ev.IsLink() && ex.unstated == "" {
+		ev.Functionaries, _, _ = signersOf(ex.proofs, authorities, true, now, against)
+	}
+	signers, signedAt, err := signersOf(ex.proofs, authorities, false, now, against)
 	switch {
 	case err != nil:
 		ev.Problem = ev.forLayouts(err).Error()
@@ -145,9 +160,9 @@ func decide(att Attachment, ex examination, subject digest.Digest, authorities [
 }
 
 // signersOf finds the authorities, or the functionaries among them, that signed in the time
-// in which their signatures count, sorted by name, each once, and the earliest time at
-// which one verifiably did.
-func signersOf(proofs []proof, authorities []Authority, functionaries bool, now time.Time) ([]Signer, time.Time, error) {
+// in which their signatures count, and against whom nothing is said, sorted by name, each
+// once, and the earliest time at which one verifiably did.
+func signersOf(proofs []proof, authorities []Authority, functionaries bool, now time.Time, against func(Signer, time.Time) string) ([]Signer, time.Time, error) {
 	var signers []Signer
 	var signedAt time.Time
 	var outside []string
@@ -161,16 +176,19 @@ func signersOf(proofs []proof, authorities []Authority, functionaries bool, now 
 			refused = append(refused, refusedBy{p, authority.Name})
 			continue
 		}
-		w, reason := p.judge(authority.Name, now)
+		signer := Signer{Authority: authority.Name, Principal: principalOf(authority), Issuer: p.issuer, Subject: p.subject}
+		w, reason := p.judge(authority.Name, now, func(w window) string {
+			signer.KeyID = w.keyID
+			return against(signer, p.earliest())
+		})
 		if reason != "" {
 			outside = append(outside, reason)
 			continue
 		}
-		signers = append(signers, Signer{
-			Authority: authority.Name, Principal: principalOf(authority), KeyID: w.keyID, Issuer: p.issuer, Subject: p.subject,
-		})
+		signer.KeyID = w.keyID
+		signers = append(signers, signer)
 		if len(p.times) > 0 && (signedAt.IsZero() || p.times[0].Before(signedAt)) {
-			signedAt = p.times[0].UTC()
+			signedAt = p.earliest()
 		}
 	}
 	switch {

@@ -42,7 +42,19 @@ type Spec struct {
 	Exceptions *ExceptionsSpec `json:"exceptions,omitempty" yaml:"exceptions"`
 	// Freeze lists times at which nothing rises.
 	Freeze []FreezeSpec `json:"freeze,omitempty" yaml:"freeze"`
+	// OnRevoked says what becomes of an artifact in the tier that would no longer pass because
+	// evidence of it was revoked: it is reported, which is the default, or put in quarantine too.
+	OnRevoked OnRevoked `json:"onRevoked,omitempty" yaml:"onRevoked"`
 }
+
+// OnRevoked is what becomes of an artifact whose evidence was revoked.
+type OnRevoked string
+
+// What may become of it.
+const (
+	Report     OnRevoked = "report"
+	Quarantine OnRevoked = "quarantine"
+)
 
 // AuthoritySpec is somebody whose signature the policy accepts.
 type AuthoritySpec struct {

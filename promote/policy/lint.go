@@ -61,6 +61,9 @@ func (l *loader) header() {
 	if len(doc.Spec.Repositories) == 0 {
 		l.add("spec.repositories", "is empty: leave it out for all repositories")
 	}
+	if l.has("spec.onRevoked") && doc.Spec.OnRevoked != Report && doc.Spec.OnRevoked != Quarantine {
+		l.add("spec.onRevoked", "is %q, want report or quarantine", doc.Spec.OnRevoked)
+	}
 	for i, glob := range doc.Spec.Repositories {
 		if !doublestar.ValidatePattern(glob) || strings.HasPrefix(glob, "/") {
 			l.add(fmt.Sprintf("spec.repositories[%d]", i), "%q is no glob over repository names, as acme/** is", glob)

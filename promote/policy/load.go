@@ -129,6 +129,10 @@ func (p *Policy) Authorities() []attest.Authority {
 // Carry says which referrers rise with an artifact.
 func (p *Policy) Carry() Carry { return p.doc.Spec.Carry }
 
+// Quarantines says whether an artifact is put in quarantine that would no longer pass because
+// evidence of it was revoked.
+func (p *Policy) Quarantines() bool { return p.doc.Spec.OnRevoked == Quarantine }
+
 // Warnings say what loads but is probably not meant, a threshold that can never be met say.
 func (p *Policy) Warnings() []string { return slices.Clone(p.warnings) }
 

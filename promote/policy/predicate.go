@@ -69,6 +69,30 @@ func kindOf(predicateType string) predicateKind {
 	return kinds[i] // the last entry matches all
 }
 
+// StatedTime is when an attestation says of itself that it was made, zero where it does not say,
+// or where that cannot be read.
+func StatedTime(e attest.Evidence) time.Time {
+	when, err := statedTime(kindOf(e.PredicateType), e.Predicate())
+	if err != nil {
+		return time.Time{}
+	}
+	return when
+}
+
+// BuildersOf are the builders that a provenance names, well-formed or not, in the place of any
+// version: what stands in that of another is no way round a revocation.
+func BuildersOf(e attest.Evidence) []string {
+	var ids []string
+	run, _ := e.Predicate()["runDetails"].(map[string]any)
+	for _, holder := range []map[string]any{run, e.Predicate()} {
+		builder, _ := holder["builder"].(map[string]any)
+		if id, _ := builder["id"].(string); id != "" {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
 // statedTime reads when a predicate says that it was made. The signer vouches for it, and
 // nobody else. A time that is there and cannot be read is an error, not a reason to look
 // for a worse one.

@@ -14,6 +14,7 @@ func mutants() []mutant {
 		pulled(),
 		held(),
 		anew(),
+		revoked(),
 	)
 }
 

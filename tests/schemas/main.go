@@ -102,6 +102,8 @@ func special(t reflect.Type) *jsonschema.Schema {
 	switch t {
 	case reflect.TypeFor[policy.Mode]():
 		return one(policy.Enforce, policy.Warn, policy.Off)
+	case reflect.TypeFor[policy.OnRevoked]():
+		return one(policy.Report, policy.Quarantine)
 	case reflect.TypeFor[policy.Scope]():
 		return one(policy.ScopeIndex, policy.ScopeEach)
 	case reflect.TypeFor[policy.SBOMFormat]():

@@ -1,5 +1,5 @@
 // Package runs keeps the long jobs of a registry that nobody has to wait for: collections of
-// garbage and checks of consistency.
+// garbage, checks of consistency, and decisions anew of what rested on what was revoked.
 //
 // A run is one execution of such a job. Its record in the catalog says how far it is and how
 // it ended, whatever replica is asked. At most one run of a kind goes on over all replicas:
@@ -8,5 +8,5 @@
 // works, so a job must be safe beside itself.
 //
 // A run is not taken up where it was cut off. Whoever comes next marks it as interrupted, and
-// the schedule begins a new one. The package does not know what the jobs do.
+// the schedule begins a new one; a job may keep how far it is for that one by itself. The package does not know what the jobs do.
 package runs

@@ -15,6 +15,7 @@ type Kind string
 const (
 	Collection Kind = "collection" // of what nothing needs any more
 	Check      Kind = "check"      // of the records against each other and the bytes
+	Redecision Kind = "redecision" // of what rested on evidence that was revoked
 )
 
 // State is how far a run has come.

@@ -58,6 +58,10 @@ type Job struct {
 	// Options are those of a run that the schedule begins. Where they are not nil, runs with
 	// other options do not count for the schedule, nor as the last that succeeded.
 	Options any
+	// Waits, where it is not nil, says since when there is something to do, the last of it; zero
+	// where nothing is. The schedule begins a run then, whatever Every is, unless somebody has
+	// cancelled one since.
+	Waits func(ctx context.Context) (time.Time, error)
 }
 
 // Config makes a Runner.

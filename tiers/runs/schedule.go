@@ -93,14 +93,32 @@ func (r *Runner) look(ctx context.Context, kind Kind, job Job, mayBegin bool) er
 		return err
 	}
 	r.remember(kind, counting)
-	if !mayBegin || job.Every == 0 || busy(past) || !due(counting, job.Every, r.registry.Now()) {
+	if !mayBegin || busy(past) {
 		return nil
+	}
+	wanted := job.Every > 0 && due(counting, job.Every, r.registry.Now())
+	if !wanted {
+		if wanted, err = job.waits(ctx, past); err != nil || !wanted {
+			return err
+		}
 	}
 	_, err = r.start(ctx, kind, Scheduled, job.Options, &began[0])
 	if errors.Is(err, oci.ErrConflict) {
 		return nil // another was faster
 	}
 	return err
+}
+
+// waits says whether there is something to do that nobody has cancelled.
+func (j Job) waits(ctx context.Context, past []Run) (bool, error) {
+	if j.Waits == nil {
+		return false, nil
+	}
+	since, err := j.Waits(ctx)
+	if err != nil || since.IsZero() {
+		return false, err
+	}
+	return len(past) == 0 || past[0].CancelledBy == "" || since.After(past[0].StartedAt), nil
 }
 
 // counting are the runs that count for the schedule.
