@@ -29,6 +29,11 @@ const (
 	ActionInspect    Action = "inspect"
 )
 
+// Actions are all there are.
+func Actions() []Action {
+	return []Action{ActionPull, ActionPush, ActionDelete, ActionPromote, ActionApprove, ActionPolicy, ActionAdmin, ActionQuarantine, ActionInspect}
+}
+
 // Anonymous is who a request without credentials comes from.
 const Anonymous = "anonymous"
 

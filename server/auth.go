@@ -92,11 +92,8 @@ func (a *Auth) checkGrant(g Grant) error {
 		}
 	}
 	for _, action := range g.Actions {
-		switch action {
-		case ActionPull, ActionPush, ActionDelete, ActionPromote, ActionApprove, ActionPolicy, ActionAdmin,
-			ActionQuarantine, ActionInspect:
-		default:
-			return fmt.Errorf("action %q is none of pull, push, delete, promote, approve, policy, admin, quarantine, inspect", action)
+		if !slices.Contains(Actions(), action) {
+			return fmt.Errorf("action %q is none of %s", action, Actions())
 		}
 	}
 	for _, pattern := range append(slices.Clone(g.Tiers), g.Repositories...) {

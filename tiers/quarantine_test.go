@@ -444,10 +444,15 @@ func TestQuarantineAtOnce(t *testing.T) {
 		w.quarantine(d)
 	})
 	w.lift(d) // that which was put there meanwhile
-	if n, err := w.counted(); n != 1 || err != nil {
+	w.catalog.onCommit(func(tiers.Change) {
+		w.catalog.onCommit(nil)
+		w.quarantine(digest.FromString("c"))
+	})
+	w.quarantine(d)
+	if n, err := w.counted(); n != 3 || err != nil {
 		t.Errorf("%d are counted, %v", n, err)
 	}
-	if page, _, err := w.Quarantines(ctx, "", 10); err != nil || len(page) != 1 {
+	if page, _, err := w.Quarantines(ctx, "", 10); err != nil || len(page) != 3 {
 		t.Errorf("listed %+v, %v", page, err)
 	}
 }

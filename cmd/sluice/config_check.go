@@ -11,10 +11,8 @@ import (
 	"strings"
 
 	"sluice.dev/sluice/oci"
+	"sluice.dev/sluice/server"
 )
-
-// actions are what a grant can allow.
-const actions = "pull push delete promote approve policy admin"
 
 // ledgerKey is the name of the ledger's key among the signing keys.
 const ledgerKey = "ledger"
@@ -264,11 +262,11 @@ func (c *checker) auth() {
 			c.add(at+".users", "is missing: name users of the htpasswd file")
 		}
 		if len(g.Actions) == 0 {
-			c.add(at+".actions", "is missing: want some of %s", actions)
+			c.add(at+".actions", "is missing: want some of %s", server.Actions())
 		}
 		for _, action := range g.Actions {
-			if !slices.Contains(strings.Fields(actions), action) {
-				c.add(at+".actions", "%q: want some of %s", action, actions)
+			if !slices.Contains(server.Actions(), server.Action(action)) {
+				c.add(at+".actions", "%q: want some of %s", action, server.Actions())
 			}
 		}
 		for _, tier := range g.Tiers {

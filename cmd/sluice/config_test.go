@@ -1,12 +1,15 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
 	"regexp"
 	"strings"
 	"testing"
+
+	"sluice.dev/sluice/server"
 )
 
 // write puts a file into dir and returns its path.
@@ -262,6 +265,14 @@ func TestConfigReportsEverythingAtOnce(t *testing.T) {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is missing in: %v", want, err)
 		}
+	}
+}
+
+// Whatever the server knows as an action, a grant can allow.
+func TestConfigActions(t *testing.T) {
+	grants := "auth: {htpasswd: u, grants: [{users: [a], actions: " + strings.ReplaceAll(fmt.Sprintf("%q", server.Actions()), " ", ",") + "}]}\nurl: https://r\n"
+	if _, err := loadConfig(configSource{file: write(t, t.TempDir(), configName, grants)}); err != nil {
+		t.Errorf("%s: %v", grants, err)
 	}
 }
 
