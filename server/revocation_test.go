@@ -47,13 +47,23 @@ func TestRevocation(t *testing.T) {
 	evidencePath := "/api/v1/tiers/stable/evidence?repository=acme/app&digest=" + subject
 	type evidence struct {
 		Evidence []struct {
-			Verified bool
-			Problem  string
-			Revoked  []string
-			Signers  []struct{ KeyID string }
+			PredicateType string
+			Verified      bool
+			Problem       string
+			Revoked       []string
+			Signers       []struct{ KeyID string }
 		}
 	}
-	key := get[evidence](a, evidencePath).Evidence[0].Signers[0].KeyID
+	provenance := func() int { // beside it stands the registry's own summary
+		for i, ev := range get[evidence](a, evidencePath).Evidence {
+			if ev.PredicateType == testProvenance {
+				return i
+			}
+		}
+		t.Fatal("there is no provenance")
+		return 0
+	}()
+	key := get[evidence](a, evidencePath).Evidence[provenance].Signers[0].KeyID
 	body := fmt.Sprintf(`{"kind":"key","value":%q,"reason":"ticket 4711"}`, key)
 	dry := decodeAnswer[RevokingView](a, a.want(a.post(revocationsPath+"?dryRun=true", body), 200, ""))
 	if len(dry.Artifacts) != 2 || dry.Redecision.Changed != 2 || dry.Artifacts[0].Outcome != promote.OutcomeReported || dry.Next == "" {
@@ -76,7 +86,7 @@ func TestRevocation(t *testing.T) {
 	if now := a.decidedAnew(r.ID).Redecision; now.Decided != 2 || now.Rested != 2 || now.Changed != 2 || now.Reported != 2 {
 		t.Errorf("decided anew: %+v", now)
 	}
-	if ev := get[evidence](a, evidencePath).Evidence[0]; ev.Verified || !strings.Contains(ev.Problem, "ticket 4711") || len(ev.Revoked) != 1 || ev.Revoked[0] != r.ID {
+	if ev := get[evidence](a, evidencePath).Evidence[provenance]; ev.Verified || !strings.Contains(ev.Problem, "ticket 4711") || len(ev.Revoked) != 1 || ev.Revoked[0] != r.ID {
 		t.Errorf("evidence %+v", ev)
 	}
 	p := violationOf(a, a.post("/api/v1/promotions", ask("acme/app", "1.0", "dev", "stable")))
@@ -95,7 +105,7 @@ func TestRevocation(t *testing.T) {
 	if now := a.decidedAnew(r.ID).Redecision; now.Restored != 2 {
 		t.Errorf("lifted: %+v", now)
 	}
-	if ev := get[evidence](a, evidencePath).Evidence[0]; !ev.Verified || len(ev.Revoked) != 0 {
+	if ev := get[evidence](a, evidencePath).Evidence[provenance]; !ev.Verified || len(ev.Revoked) != 0 {
 		t.Errorf("lifted: %+v", ev)
 	}
 	if all := get[struct{ Revocations []promote.Revocation }](a, revocationsPath).Revocations; len(all) != 1 || all[0].Lifted == nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -11,6 +12,7 @@ import (
 
 	"sluice.dev/sluice/promote"
 	"sluice.dev/sluice/server"
+	"sluice.dev/sluice/tiers/runs"
 )
 
 func revocationCommand() *cobra.Command {
@@ -20,7 +22,7 @@ func revocationCommand() *cobra.Command {
 		Args:  cobra.ArbitraryArgs,
 		RunE:  needVerb,
 	}
-	cmd.AddCommand(revocationListCommand(), revocationShowCommand(), revocationLiftCommand())
+	cmd.AddCommand(revocationListCommand(), revocationShowCommand(), revocationLiftCommand(), redecideCommand())
 	return cmd
 }
 
@@ -112,6 +114,50 @@ the quarantine that a revocation put it in.`,
 	cmd.Flags().BoolVar(&wait, "wait", false, "wait until all that it changed is decided anew")
 	t.flag(cmd)
 	return cmd
+}
+
+// redecideCommand is about the runs that decide anew what rested on what was revoked.
+func redecideCommand() *cobra.Command {
+	var t target
+	var detach bool
+	j := redecisions()
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Go on deciding anew what rested on what was revoked",
+		Long: `Go on deciding anew what rested on what was revoked or lifted. A run begins by itself when that
+happens, and again where it was cut off: this is for one that was cancelled.`,
+		Example: "  sluice revocation run --registry 127.0.0.1:5000\n  sluice revocation run cancel 01KAS0Z6Y3T6Q2W8V4N5M7R9XB",
+		Args:    exactly(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return j.begin(cmd, t, server.RedecisionOptions{}, detach)
+		},
+	}
+	cmd.Flags().BoolVar(&detach, "detach", false, "do not wait for the end")
+	t.flag(cmd)
+	j.subcommands(cmd)
+	return cmd
+}
+
+// redecisions are runs that decide anew.
+func redecisions() *job {
+	figures := func(r runs.Run) string {
+		return fmt.Sprintf("%s, %d changed, %d quarantined, %d restored", count(int(r.Figures["decided"]), "artifact"), r.Figures["changed"], r.Figures["quarantined"], r.Figures["restored"])
+	}
+	return &job{
+		verb: "revocation run", one: "redecision", plural: "redecisions",
+		progress: func(r runs.Run) string {
+			var at promote.Redeciding
+			if json.Unmarshal(r.Progress, &at) != nil || at.Revocation == "" {
+				return "it begins"
+			}
+			return fmt.Sprintf("revocation %s, %s decided anew", at.Revocation, count(at.Decided, "artifact"))
+		},
+		report: func(p *printer, r runs.Run) {
+			p.line("%s %s of %s: %s.", r.State, r.ID, printable(r.Actor), figures(r))
+		},
+		outcome: func(runs.Run) error { return nil },
+		figures: figures,
+	}
 }
 
 // revokedWhat names what was revoked.

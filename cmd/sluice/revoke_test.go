@@ -64,6 +64,8 @@ func TestRevoke(t *testing.T) {
 	if !strings.Contains(out, "would no longer pass") || !strings.Contains(out, "revocation "+all[0].ID) {
 		t.Errorf("the ledger says\n%s", out)
 	}
+	expect(t, exitDone, "Succeeded", "revocation", "run", "--registry", host)
+	expect(t, exitDone, "Succeeded", "revocation", "run", "list", "--registry", host)
 	out = expect(t, exitDone, "being decided anew", append([]string{"revoke", "builder", "https://example.com/none", "--from", "2026-01-01T00:00:00Z", "--until", "2026-02-01T00:00:00Z"}, why...)...)
 	if !strings.Contains(out, "where it was signed at 2026-01-01T00:00:00Z or later and before 2026-02-01T00:00:00Z") || !strings.Contains(out, "sluice revocation show") {
 		t.Errorf("printed\n%s", out)

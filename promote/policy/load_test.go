@@ -144,6 +144,7 @@ func TestLoadRefuses(t *testing.T) {
 		{"glob", swap("to: stable", "to: stable\n  repositories: ['acme/[a']"), []string{"line 7: spec.repositories[0]"}},
 		{"no repositories", swap("to: stable", "to: stable\n  repositories: []"), []string{"spec.repositories: is empty"}},
 		{"carry", swap("to: stable", "to: stable\n  carry: some"), []string{"line 7: carry"}},
+		{"on revoked", swap("to: stable", "to: stable\n  onRevoked: delete"), []string{"line 7: spec.onRevoked", "want report or quarantine"}},
 		{"two authorities of one name", swap("name: b,", "name: a,"), []string{"line 9: spec.authorities[1].name", "names two authorities"}},
 		{"missing key file", swap("b.pub", "x.pub"), []string{`line 9: spec.authorities[1].key.file: read "x.pub"`}},
 		{"no key", swap("file: b.pub", "file: bad.pub"), []string{"no public key"}},

@@ -11,7 +11,7 @@ func revoked() []mutant {
 // revocations is what counts.
 func revocations() []mutant {
 	return []mutant{
-		{"attest/trust.go", "what is said against a signature", `if doubt == "" {`, `if doubt == "" || w.keyID != "" {`, "^TestRevoked$"},
+		{"attest/trust.go", "what is said against a signature", `if doubt == "" {`, `if doubt == "" || w.keyID != "" {`, "^TestVerifyExcept$"},
 		{"policies.go", "what is revoked before the commit", "records: []tiers.Record{pointer, record, revoked.head}", "records: []tiers.Record{pointer, record}", "^TestRevokedMeanwhile$|^TestRevokedWhileItWaits$"},
 		{"journal.go", "what rose before its evidence was revoked", "range ev.Revoked {", "range ev.Revoked[:0] {", "^TestRevoked$"},
 		{"revoked.go", "what nobody dates is within", "return at.IsZero() || !at.Before(r.From)", "return !at.IsZero() && !at.Before(r.From)", "^TestRevokedCopies$"},
@@ -38,7 +38,7 @@ func redecisions() []mutant {
 // waits is which runs begin by themselves.
 func waits() []mutant {
 	return []mutant{
-		{"schedule.go", "what somebody cancelled", `past[0].CancelledBy == "" || since`, `past[0].ID != "" || since`, "^TestWaits$"},
+		{"schedule.go", "what somebody cancelled", `return last.CancelledBy == "" && !failing, nil`, `return !failing, nil`, "^TestWaits$"},
 	}
 }
 

@@ -19,6 +19,8 @@ const (
 	// retries is the part of an interval after which the schedule tries again what did not
 	// succeed: soon enough to make it good, not so soon that what ends a server ends all.
 	retries = 24
+	// failedPause is how long what waits is left alone by the schedule after a run that failed.
+	failedPause = 2 * time.Minute
 )
 
 // Run looks after the runs of all replicas until ctx ends: it begins those that are due, marks
@@ -98,7 +100,7 @@ func (r *Runner) look(ctx context.Context, kind Kind, job Job, mayBegin bool) er
 	}
 	wanted := job.Every > 0 && due(counting, job.Every, r.registry.Now())
 	if !wanted {
-		if wanted, err = job.waits(ctx, past); err != nil || !wanted {
+		if wanted, err = job.waits(ctx, past, r.registry.Now()); err != nil || !wanted {
 			return err
 		}
 	}
@@ -109,8 +111,9 @@ func (r *Runner) look(ctx context.Context, kind Kind, job Job, mayBegin bool) er
 	return err
 }
 
-// waits says whether there is something to do that nobody has cancelled.
-func (j Job) waits(ctx context.Context, past []Run) (bool, error) {
+// waits says whether there is something to do that nobody has cancelled, and that did not fail
+// a moment ago.
+func (j Job) waits(ctx context.Context, past []Run, now time.Time) (bool, error) {
 	if j.Waits == nil {
 		return false, nil
 	}
@@ -118,7 +121,12 @@ func (j Job) waits(ctx context.Context, past []Run) (bool, error) {
 	if err != nil || since.IsZero() {
 		return false, err
 	}
-	return len(past) == 0 || past[0].CancelledBy == "" || since.After(past[0].StartedAt), nil
+	if len(past) == 0 || since.After(past[0].StartedAt) {
+		return true, nil
+	}
+	last := past[0]
+	failing := last.State == Failed && last.FinishedAt != nil && now.Sub(*last.FinishedAt) < failedPause
+	return last.CancelledBy == "" && !failing, nil
 }
 
 // counting are the runs that count for the schedule.
