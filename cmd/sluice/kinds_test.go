@@ -6,6 +6,7 @@ import (
 	"sluice.dev/sluice/server/events"
 	"sluice.dev/sluice/tiers"
 	"sluice.dev/sluice/tiers/ledger"
+	"sluice.dev/sluice/tiers/pulls"
 	"sluice.dev/sluice/tiers/runs"
 )
 
@@ -15,7 +16,8 @@ func TestRecordKinds(t *testing.T) {
 	runs.AddCheck(&o)
 	ledger.AddCheck(&o)
 	events.AddCheck(&o, nil)
-	if len(o.Families) < 8 {
+	pulls.AddCheck(&o, nil)
+	if len(o.Families) < 9 {
 		t.Errorf("families %v", o.Families)
 	}
 	for _, family := range o.Families {
