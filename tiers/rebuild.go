@@ -59,7 +59,7 @@ func (r *Registry) checked(ctx context.Context) error {
 
 // passed notes that a check has looked at all there is and found nothing wrong.
 func (c *Checking) passed(ctx context.Context, found Checked) error {
-	if !found.Sound() || c.options.Alone || c.options.Families == nil {
+	if !found.Sound() || c.options.Families == nil {
 		return nil
 	}
 	records, err := c.Get(ctx, rebuiltKey)
