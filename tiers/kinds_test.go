@@ -1,7 +1,7 @@
 package tiers_test
 
 import (
-	"os"
+	_ "embed"
 	"regexp"
 	"strings"
 	"testing"
@@ -9,15 +9,14 @@ import (
 	"sluice.dev/sluice/tiers"
 )
 
+//go:embed keys.go
+var keysSource string
+
 // Every kind of record that keys.go lists stands in the table that says what a rebuild makes
 // of it, and none besides.
 func TestRecordKinds(t *testing.T) {
-	source, err := os.ReadFile("keys.go")
-	if err != nil {
-		t.Fatal(err)
-	}
 	listed := map[string]bool{}
-	for _, line := range regexp.MustCompile(`(?m)^//\t(\S+)\s\s+\S`).FindAllStringSubmatch(string(source), -1) {
+	for _, line := range regexp.MustCompile(`(?m)^//\t(\S+)\s\s+\S`).FindAllStringSubmatch(keysSource, -1) {
 		key := regexp.MustCompile(`<[^>]+>`).ReplaceAllString(line[1], "x")
 		kind, ok := tiers.KindOf(key)
 		if !ok || !kind.Own || kind.Restored == "" {
