@@ -228,11 +228,15 @@ func TestTell(t *testing.T) {
 		"mended link-missing of stable/acme/app|may not read": with(tiers.EventRepaired, func(e *tiers.Event) {
 			e.Cause, e.Body = tiers.KindLinkMissing, tiers.Encode(tiers.Finding{Message: "may not read", Key: "k"})
 		}),
-		"mended pin-orphan at k|nobody works on it":                      {Type: tiers.EventRepaired, Cause: tiers.KindPinOrphan, Body: tiers.Encode(tiers.Finding{Message: "nobody works on it", Key: "k"})},
-		"mended pin-orphan|what it was cannot be read":                   {Type: tiers.EventRepaired, Cause: tiers.KindPinOrphan, Body: []byte("{")},
-		"revocation.added: stable/acme/app@sha256:aaaaaaaaaaaa|why: bad": with("revocation.added", func(e *tiers.Event) { e.Cause = "bad" }),
+		"mended pin-orphan at k|nobody works on it":                   {Type: tiers.EventRepaired, Cause: tiers.KindPinOrphan, Body: tiers.Encode(tiers.Finding{Message: "nobody works on it", Key: "k"})},
+		"mended pin-orphan|what it was cannot be read":                {Type: tiers.EventRepaired, Cause: tiers.KindPinOrphan, Body: []byte("{")},
+		"something.new: stable/acme/app@sha256:aaaaaaaaaaaa|why: bad": with("something.new", func(e *tiers.Event) { e.Cause = "bad" }),
 		"put sha256:aaaaaaaaaaaa in quarantine|why: bad|until 2026-01-02 03:04:05": {Type: tiers.EventQuarantined, Digest: d, Cause: "bad",
 			Body: tiers.Encode(tiers.Quarantine{ExpiresAt: time.Date(2026, 1, 2, 3, 4, 5, 0, time.Local)})},
+		"revoked identity me of https://example.com|why: bad|where it was signed at 2026-01-02T03:04:05Z or later": {Type: tiers.EventRevoked, Cause: "bad",
+			Body: tiers.Encode(promote.Revocation{Kind: promote.RevokedIdentity, Value: "me", Issuer: "https://example.com", From: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)})},
+		"lifted the revocation of key k|why: good":               {Type: tiers.EventRevocationLifted, Cause: "good", Body: tiers.Encode(promote.Revocation{Kind: promote.RevokedKey, Value: "k"})},
+		"revoked evidence":                                       {Type: tiers.EventRevoked, Body: []byte("{")},
 		"lifted the quarantine of sha256:aaaaaaaaaaaa|why: good": {Type: tiers.EventQuarantineLifted, Digest: d, Cause: "good"},
 	} {
 		got := tell(e)
