@@ -231,6 +231,11 @@ func TestTell(t *testing.T) {
 		"mended pin-orphan at k|nobody works on it":                   {Type: tiers.EventRepaired, Cause: tiers.KindPinOrphan, Body: tiers.Encode(tiers.Finding{Message: "nobody works on it", Key: "k"})},
 		"mended pin-orphan|what it was cannot be read":                {Type: tiers.EventRepaired, Cause: tiers.KindPinOrphan, Body: []byte("{")},
 		"something.new: stable/acme/app@sha256:aaaaaaaaaaaa|why: bad": with("something.new", func(e *tiers.Event) { e.Cause = "bad" }),
+		"had decided anew what rested on builder b|2 artifacts of 3 rested on it: 1 changed, 1 put in quarantine, 0 passed again": {Type: tiers.EventRedecided,
+			Body: tiers.Encode(promote.Revocation{Kind: promote.RevokedBuilder, Value: "b", Redecision: promote.Redecision{Decided: 3, Rested: 2, Changed: 1, Quarantined: 1}})},
+		"had dev/acme/app@sha256:aaaaaaaaaaaa as 1 rise to stable|promotion 01|a rollback|it was sha256:bbbbbbbbbbbb": with(tiers.EventPromoted, func(e *tiers.Event) {
+			e.Tags, e.Cause, e.Body = []string{"1"}, "01", tiers.Encode(promote.Promotion{Rollback: true, Replaces: before})
+		}),
 		"put sha256:aaaaaaaaaaaa in quarantine|why: bad|until 2026-01-02 03:04:05": {Type: tiers.EventQuarantined, Digest: d, Cause: "bad",
 			Body: tiers.Encode(tiers.Quarantine{ExpiresAt: time.Date(2026, 1, 2, 3, 4, 5, 0, time.Local)})},
 		"revoked identity me of https://example.com|why: bad|where it was signed at 2026-01-02T03:04:05Z or later": {Type: tiers.EventRevoked, Cause: "bad",
