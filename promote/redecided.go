@@ -99,6 +99,7 @@ func (e *Engine) Revoking(ctx context.Context, actor string, request RevocationR
 	if err != nil {
 		return nil, at, "", err
 	}
+	r.ID = "dry-run" // in what rules would say: there is none of any other
 	now, err := e.revocations(ctx)
 	if err != nil {
 		return nil, at, "", err

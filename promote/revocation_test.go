@@ -259,3 +259,17 @@ func TestRedecide(t *testing.T) {
 		})
 	}
 }
+
+// What a policy lets stay below has decided too: that is looked at where it stands.
+func TestRevokedBelow(t *testing.T) {
+	g := newGate(t, nil)
+	g.setPolicy("dev-to-stable", "dev", "stable", "  carry: [application/vnd.example]\n  onRevoked: quarantine\n")
+	image := g.image("1.0", "one", nil)
+	signed := g.provenance(image)
+	g.promoteOK(request("1.0", "stable"))
+	g.rose(false, signed)
+	r := g.revoke(promote.RevocationRequest{Kind: promote.RevokedKey, Value: g.keyID(g.ci)})
+	if got := g.redecide(r.ID); got.Rested != 1 || got.Quarantined != 1 {
+		t.Errorf("redecided %+v", got)
+	}
+}

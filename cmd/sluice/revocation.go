@@ -216,7 +216,7 @@ func (p *printer) redecision(r promote.Redecision, rested string, would bool) {
 		text string
 	}{
 		{r.Quarantined, "no longer pass and " + verb("are", "be") + " in quarantine"},
-		{r.Reported, "pass otherwise than before and " + verb("are", "be") + " reported"},
+		{r.Reported, "no longer pass as before and " + verb("are", "be") + " reported"},
 		{r.Restored, "pass again"},
 		{r.Undecided, "could not be decided about"},
 	} {
