@@ -23,6 +23,7 @@ type report struct {
 	begun time.Time
 	told  map[string]bool // findings, by what they are about
 	bytes int             // of the findings that are told one by one
+	stray int64           // faults that are objects, or multipart uploads, which nothing names
 }
 
 func newReport(at time.Time) *report {
@@ -62,6 +63,14 @@ func (r *report) snapshot() Checked {
 	return now
 }
 
+// missesNothing says whether all that the catalog names is as it must be: what was found, and
+// not repaired, is bytes that nothing names.
+func (r *report) missesNothing() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.now.Severity[Danger] == 0 && r.now.Severity[Fault] == r.stray
+}
+
 func (r *report) enter(phase string) { r.add(func(now *Checked) { now.Phase = phase }) }
 
 func (r *report) count(family string, n int) {
@@ -98,6 +107,9 @@ func (r *report) finding(f Finding) {
 		r.now.Repaired++
 	} else {
 		r.now.Severity[f.Severity]++
+		if f.Severity == Fault && (f.Kind == KindStrayObject || f.Kind == KindStrayUpload) {
+			r.stray++
+		}
 	}
 	if len(r.now.Findings) < MaxFindings && r.bytes+size <= maxFindingBytes {
 		r.now.Findings, r.bytes = append(r.now.Findings, f), r.bytes+size

@@ -99,7 +99,7 @@ func (r *Registry) Check(ctx context.Context, o CheckOptions, progress func(Chec
 	if err := c.settle(ctx); err != nil {
 		return c.report.snapshot(), fmt.Errorf("check, suspects: %w", err)
 	}
-	if err := c.passed(ctx, c.report.snapshot()); err != nil {
+	if err := c.passed(ctx); err != nil {
 		return c.report.snapshot(), fmt.Errorf("check, note that it passed: %w", err)
 	}
 	c.report.enter(CheckDone)

@@ -33,7 +33,7 @@ again: it starts over.
 What is not in the ledger is lost: what was acknowledged in the last two seconds before etcd
 was lost, uploads and promotions that were under way, and the history of checks and
 collections. The bytes are still in the buckets then. No garbage is collected until sluice
-fsck has found nothing wrong.
+fsck has found nothing wrong but strays.
 
 With --checkpoint the ledger must also lead to a checkpoint that was kept elsewhere. Former
 keys of the ledger, where it was signed with others, are given with --key.`,
@@ -137,5 +137,5 @@ func (p *printer) rebuilt(done promote.Rebuilt) {
 	for _, problem := range done.Problems {
 		p.line("%s %s", p.style(red, "✗"), printable(problem))
 	}
-	p.line("  Start the servers, and run sluice fsck: until it finds nothing wrong, no garbage is collected.")
+	p.line("  Start the servers, and run sluice fsck: until it finds nothing wrong but strays, no garbage is collected.")
 }

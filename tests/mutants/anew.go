@@ -30,7 +30,9 @@ func rebuilding() []mutant {
 		{"rebuild.go", "a catalog that somebody uses", "if !begun && !started {", "if !begun && !started && record.Key == \"\" {", "^TestRebuildRefuses$"},
 		{"rebuild.go", "a server that is alive", "if err == nil && len(alive) > 0 {", "if err == nil && len(alive) < 0 {", "^TestRebuildRefuses$"},
 		{"rebuild.go", "garbage is not collected unchecked", "\t\terr = errUnchecked\n", "", "^TestRebuild$"},
-		{"rebuild.go", "a part of a check is none", "if !found.Sound() || c.options.Families == nil {", "if !found.Sound() {", "^TestRebuild$"},
+		{"rebuild.go", "a part of a check is none", "if !c.report.missesNothing() || c.options.Families == nil {", "if !c.report.missesNothing() {", "^TestRebuild$"},
+		{"rebuild.go", "a check that has found something is none", "if !c.report.missesNothing() || c.options", "if c.options", "^TestRebuild$"},
+		{"check_report.go", "strays do not keep garbage for ever", "r.now.Severity[Fault] == r.stray", "r.now.Severity[Fault] == 0", "^TestRebuild$"},
 		{"rebuild.go", "of two rebuilds one goes on", "\t\tchange := Change{If: []Condition{Unchanged(b.state)}}\n\t\tfor size", "\t\tvar change Change\n\t\tfor size", "^TestRebuildOvertaken$"},
 	}
 }

@@ -69,7 +69,7 @@ func (m mutant) overlay(dir string) (string, error) {
 // whole together with the packages above.
 func (m mutant) tests() string {
 	switch m.file {
-	case "tiers/replay.go", "tiers/replay_complete.go", "tiers/rebuild.go", "tiers/check_run.go", "tiers/ledger/rebuild.go":
+	case "tiers/replay.go", "tiers/replay_complete.go", "tiers/rebuild.go", "tiers/check_run.go", "tiers/check_report.go", "tiers/ledger/rebuild.go":
 		return "./promote"
 	}
 	return "./" + filepath.ToSlash(filepath.Dir(m.file))
