@@ -274,14 +274,14 @@ func (p *printer) pending(c *client, r promote.Revocation) {
 }
 
 // whatToDo says how what no longer passes comes to pass again.
-func (p *printer) whatToDo(all []promote.Redecided) {
+func (p *printer) whatToDo(c *client, all []promote.Redecided) {
 	for _, a := range all {
 		if a.Allowed || a.Outcome == promote.OutcomeUndecided || a.Lifting {
 			continue
 		}
 		p.line("")
 		p.line("What to do: build it anew, or attest it anew by what still counts, and promote it. For the first:")
-		p.line("  sluice status %s", printable(a.Repository))
+		p.line("  sluice status %s/%s", c.host, printable(a.Repository))
 		p.line("  sluice attest REF --type … --predicate … --key …")
 		p.line("  sluice promote REF --to %s", printable(a.Tier))
 		if a.Outcome == promote.OutcomeQuarantined {

@@ -221,7 +221,7 @@ func (c *client) printRevocation(cmd *cobra.Command, out output, r promote.Revoc
 		p.redecision(r.Redecision, "rested on it", false)
 		p.redecided(all)
 		if p.pending(c, r); r.Lifted == nil {
-			p.whatToDo(all)
+			p.whatToDo(c, all)
 		}
 	})
 }
