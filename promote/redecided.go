@@ -331,7 +331,8 @@ func (p *redeciding) settle(ctx context.Context, pol *inForce, a found, c *Redec
 		}
 		change.Put = append(change.Put, e.registry.EventPut(tiers.Event{Type: tiers.EventStanding, Actor: p.actor(), Tier: c.Tier,
 			From: a.repo.Tier.From, Repository: c.Repository, Digest: c.Digest, Cause: p.revocation.cause(),
-			Policy: pol.Name() + "@" + pol.Digest().String(), Body: tiers.Encode(standing.told)}))
+			Policy: pol.Name() + "@" + pol.Digest().String(), Body: tiers.Encode(standing.told),
+			Records: []tiers.EventRecord{{Key: record.Key, Value: tiers.Encode(c)}}}))
 	}
 	_, err = e.registry.Catalog().Commit(ctx, change)
 	return err

@@ -159,11 +159,17 @@ func (r *Replay) revoked(e tiers.Event) error {
 	return nil
 }
 
-// redecided applies how an artifact stands after a redecision. Where a promotion decided
-// about it, the event of that says the same.
+// redecided applies how an artifact stands after a redecision, and what is kept of that.
+// Where a promotion decided about it, the event of that says the same.
 func (r *Replay) redecided(e tiers.Event) error {
+	if !strings.HasPrefix(e.Cause, causeRevocation) {
+		return nil
+	}
+	for _, kept := range e.Records {
+		r.Model.Put(kept.Key, kept.Value)
+	}
 	record := r.Model.Get(standingKey(e.Tier, e.Repository, e.Digest))
-	if !strings.HasPrefix(e.Cause, causeRevocation) || record.Revision == 0 {
+	if record.Revision == 0 {
 		return nil
 	}
 	s, err := tiers.Decode[standingRecord](record)

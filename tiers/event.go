@@ -65,11 +65,11 @@ type Event struct {
 	Document digest.Digest `json:"document,omitempty"`
 	// Body is a small record of the change itself: a verdict, a policy.
 	Body []byte `json:"body,omitempty"`
-	// Records are what a repair wrote, where the other fields do not say it.
+	// Records are what a repair or a redecision wrote, where the other fields do not say it.
 	Records []EventRecord `json:"records,omitempty"`
 }
 
-// EventRecord is a record of the catalog as a repair left it.
+// EventRecord is a record of the catalog as a change left it.
 type EventRecord struct {
 	Key     string `json:"key"`
 	Value   []byte `json:"value,omitempty"`

@@ -64,7 +64,7 @@ func RecordKinds() []RecordKind {
 		{"revocation/", Replayed, "", false},
 		{"revoked", Computed, "how many revocations there are", false},
 		{"redeciding/", Computed, "what was being decided anew begins anew", false},
-		{"redecided/", Dropped, "the events say what became of each; deciding anew finds it again", false},
+		{"redecided/", Replayed, "but for what could not be decided", false},
 		{"policy/", Replayed, "", false},
 		{"tier-policy/", Replayed, "with the policy", false},
 		{"ledger/head", Computed, "from the newest checkpoint: sealing goes on with the next index", false},
