@@ -19,9 +19,9 @@ const (
 )
 
 // Promote carries out a request and returns the promotion in a terminal state, or Pending
-// where it waits for approvals. created is false where the same was asked and done before. A policy that says no is no error: the
-// promotion is Failed. A promotion that is Errored comes with the error. When ctx ends
-// early the promotion goes on.
+// where it waits for approvals. created is false where the same was asked and done before. A
+// policy that says no is no error: the promotion is Failed. A promotion that is Errored comes
+// with the error. When ctx ends early the promotion goes on.
 func (e *Engine) Promote(ctx context.Context, actor string, request Request) (p Promotion, created bool, err error) {
 	p, created, err = e.Start(ctx, actor, request)
 	if err != nil {
@@ -167,10 +167,10 @@ func (e *Engine) checkTags(ctx context.Context, r Request, p *plan) error {
 	}
 	for _, tag := range r.Tags {
 		desc, err := target.Resolve(ctx, tag)
-		if errors.Is(err, oci.ErrManifestUnknown) {
+		switch unset := errors.Is(err, oci.ErrManifestUnknown); {
+		case unset && !r.Rollback: // one that was never set goes nowhere back
 			continue
-		}
-		if err != nil {
+		case err != nil && !unset:
 			return err
 		}
 		if desc.Digest != p.basis.Root.Digest {

@@ -1,6 +1,7 @@
 package promote
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -54,7 +55,7 @@ func (r Request) mayLeave(target *tiers.Repository, tag string, from digest.Dige
 		return fmt.Errorf("%w: %s:%s is %s and does not move: promote under another tag, or list it in the tier's movingTags",
 			oci.ErrTagImmutable, target.FullName(), tag, from)
 	case r.Replaces != "" && r.Replaces != from:
-		return fmt.Errorf("%w: %s:%s is %s, not %s: look at what it became, and ask again if that is meant", oci.ErrConflict, target.FullName(), tag, from, r.Replaces)
+		return fmt.Errorf("%w: %s:%s is %s, not %s: look at what it became, and ask again if that is meant", oci.ErrConflict, target.FullName(), tag, cmp.Or(from, "not set"), r.Replaces)
 	}
 	return nil
 }

@@ -46,6 +46,8 @@ func TestRollback(t *testing.T) {
 		"to what never rose":       {back(images["never"], "", "latest"), oci.ErrTagImmutable, "was never"},
 		"to what had another tag":  {back(images["3"], "", "latest"), oci.ErrTagImmutable, "was never"},
 		"of another tag with it":   {back(first, "", "2", "latest"), oci.ErrTagImmutable, "stable/acme/app:2 was never"},
+		"of a tag that never was":  {back(first, "", "none"), oci.ErrTagImmutable, "stable/acme/app:none was never"},
+		"from a tag that is not":   {back(first, second.Digest, "none"), oci.ErrConflict, "is not set"},
 		"from something else":      {back(first, images["3"].Digest, "latest"), oci.ErrConflict, "is " + second.Digest.String()},
 		"to nothing":               {back(ocispec.Descriptor{Digest: digest.FromString("")}, "", "latest"), oci.ErrManifestUnknown, ""},
 	} {

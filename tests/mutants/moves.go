@@ -11,6 +11,7 @@ func moves() []mutant {
 		{"move.go", "the policy is the one that allowed it", "slices.Concat(unchanged(m.policy.records),", "slices.Concat(unchanged(m.policy.records[:0]),", "^TestInterleaved$"},
 		{"move.go", "the evidence is there still", "m.plan.relied(), []tiers", "m.plan.relied()[:0], []tiers", "^TestInterleaved$"},
 		{"rollback.go", "a rollback goes where the tag was", "if err == nil && !was {", "if err == nil && !was && from == to {", "^TestRollback$"},
+		{"promote.go", "a tag that was never set goes nowhere back", "case unset && !r.Rollback:", "case unset:", "^TestRollback$"},
 		{"rollback.go", "another tag of the artifact is not enough", "p.Digest == d && slices.Contains(p.Tags, tag)", "p.Digest == d && (slices.Contains(p.Tags, tag) || d != \"\")", "^TestRollback$"},
 		{"rollback.go", "the tag names what is to be replaced", "case r.Replaces != \"\" && r.Replaces != from:", "case r.Replaces != \"\" && from == \"\":", "^TestRollback$"},
 		{"move.go", "it does so when it moves", "m.request.mayLeave(m.target, tag, previous)", "m.request.mayLeave(m.target, tag, m.request.Replaces)", "^TestRollbackOvertaken$"},
