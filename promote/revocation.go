@@ -9,8 +9,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/oklog/ulid/v2"
 	"github.com/opencontainers/go-digest"
@@ -35,7 +33,7 @@ const (
 	prefixRedecided  = "redecided/"
 
 	maxRevocations    = 10_000 // those that were lifted among them
-	maxRevokedValue   = 1024   // bytes of an identity, its issuer, or a builder
+	maxRevokedValue   = 1024   // characters of an identity, its issuer, or a builder
 	maxRevokeReason   = 500    // characters: quarantines give it on, and have bounds themselves
 	maxRevokedHolders = 20     // manifests that are read for what a revoked attestation signs
 )
@@ -101,16 +99,7 @@ func (r RevocationRequest) check() error {
 	wrong := func(format string, args ...any) error {
 		return fmt.Errorf("%w: "+format, append([]any{oci.ErrRequestInvalid}, args...)...)
 	}
-	line := func(name, text string, most int) error {
-		switch n := utf8.RuneCountInString(text); {
-		case !utf8.ValidString(text) || strings.ContainsFunc(text, unicode.IsControl):
-			return wrong("%s has control characters: want one line of text", name)
-		case n > most:
-			return wrong("%s has %d characters, at most %d are kept", name, n, most)
-		}
-		return nil
-	}
-	if err := errors.Join(line("the reason", r.Reason, maxRevokeReason), line("value", r.Value, maxRevokedValue), line("issuer", r.Issuer, maxRevokedValue)); err != nil {
+	if err := errors.Join(oci.CheckLine("the reason", r.Reason, maxRevokeReason), oci.CheckLine("value", r.Value, maxRevokedValue), oci.CheckLine("issuer", r.Issuer, maxRevokedValue)); err != nil {
 		return err
 	}
 	switch {
@@ -229,10 +218,8 @@ func (e *Engine) Revoke(ctx context.Context, actor string, request RevocationReq
 // LiftRevocation lets evidence count again. What it changed is decided anew by Redecide. Of one
 // that was lifted already nothing changes.
 func (e *Engine) LiftRevocation(ctx context.Context, actor, id, reason string) (Revocation, error) {
-	if reason != "" {
-		if err := (RevocationRequest{Kind: RevokedBuilder, Value: "-", Reason: reason}).check(); err != nil {
-			return Revocation{}, err
-		}
+	if err := oci.CheckLine("the reason", reason, maxRevokeReason); err != nil {
+		return Revocation{}, err
 	}
 	err := tiers.Retry(ctx, func() error {
 		r, records, err := e.readRevocation(ctx, id)

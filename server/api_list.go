@@ -34,19 +34,10 @@ type query struct {
 // readQuery reads n, last and the parameters named. One that is none of them, or that
 // stands twice, is refused: what a typo would have filtered must not be listed.
 func readQuery(c echo.Context, names ...string) (query, error) {
-	names = append(slices.Clone(names), "n", "last")
-	q := query{n: defaultPage, values: map[string]string{}}
-	if strings.Contains(c.Request().URL.RawQuery, ";") {
-		return q, fmt.Errorf("%w: parameters are separated by &", oci.ErrRequestInvalid)
-	}
-	for name, values := range c.QueryParams() {
-		if !slices.Contains(names, name) {
-			return q, fmt.Errorf("%w: parameter %q is unknown, there are %s", oci.ErrRequestInvalid, name, strings.Join(names, ", "))
-		}
-		if len(values) != 1 {
-			return q, fmt.Errorf("%w: parameter %s stands %d times", oci.ErrRequestInvalid, name, len(values))
-		}
-		q.values[name] = values[0]
+	q := query{n: defaultPage}
+	var err error
+	if q.values, err = readValues(c, append(slices.Clone(names), "n", "last")...); err != nil {
+		return q, err
 	}
 	if raw, ok := q.values["n"]; ok {
 		n, err := strconv.Atoi(raw)
@@ -56,10 +47,32 @@ func readQuery(c echo.Context, names ...string) (query, error) {
 		q.n = n
 	}
 	q.last = q.values["last"]
-	if len(q.last) > maxCursor || !utf8.ValidString(q.last) || strings.ContainsRune(q.last, 0) {
-		return q, fmt.Errorf("%w: last: want the next of the page before, at most %d bytes", oci.ErrRequestInvalid, maxCursor)
+	return q, checkCursor(q.last)
+}
+
+func checkCursor(last string) error {
+	if len(last) > maxCursor || !utf8.ValidString(last) || strings.ContainsRune(last, 0) {
+		return fmt.Errorf("%w: last: want the next of the page before, at most %d bytes", oci.ErrRequestInvalid, maxCursor)
 	}
-	return q, nil
+	return nil
+}
+
+// readValues reads the parameters that a call knows, each at most once.
+func readValues(c echo.Context, names ...string) (map[string]string, error) {
+	all := map[string]string{}
+	if strings.Contains(c.Request().URL.RawQuery, ";") {
+		return all, fmt.Errorf("%w: parameters are separated by &", oci.ErrRequestInvalid)
+	}
+	for name, values := range c.QueryParams() {
+		if !slices.Contains(names, name) {
+			return all, fmt.Errorf("%w: parameter %q is unknown, there are %s", oci.ErrRequestInvalid, name, strings.Join(names, ", "))
+		}
+		if len(values) != 1 {
+			return all, fmt.Errorf("%w: parameter %s stands %d times", oci.ErrRequestInvalid, name, len(values))
+		}
+		all[name] = values[0]
+	}
+	return all, nil
 }
 
 // noQuery refuses parameters where a call has none.

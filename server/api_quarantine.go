@@ -145,17 +145,15 @@ func (s *Server) deleteQuarantine(c echo.Context) error {
 	if err := s.allowAll(c, ActionQuarantine); err != nil {
 		return err
 	}
-	params := c.QueryParams()
-	for name, values := range params {
-		if name != "reason" || len(values) != 1 {
-			return fmt.Errorf("%w: parameter %q: there is reason, once", oci.ErrRequestInvalid, name)
-		}
+	values, err := readValues(c, "reason")
+	if err != nil {
+		return err
 	}
 	d, err := quarantinedDigest(c)
 	if err != nil {
 		return err
 	}
-	q, err := s.registry.LiftQuarantine(c.Request().Context(), principal(c), d, params.Get("reason"))
+	q, err := s.registry.LiftQuarantine(c.Request().Context(), principal(c), d, values["reason"])
 	if err != nil {
 		return err
 	}

@@ -40,20 +40,6 @@ type RevokingView struct {
 	Next       string             `json:"next,omitempty"`
 }
 
-// only refuses query parameters that a call does not know, or that are there twice.
-func only(c echo.Context, names ...string) error {
-	for name, values := range c.QueryParams() {
-		known := false
-		for _, n := range names {
-			known = known || n == name
-		}
-		if !known || len(values) != 1 {
-			return fmt.Errorf("%w: parameter %q: there are %v, each once", oci.ErrRequestInvalid, name, names)
-		}
-	}
-	return nil
-}
-
 // postRevocation takes evidence back, for who may set the policies of all tiers: what counts
 // no more is theirs to say. From the answer on it counts nowhere; what rested on it is decided
 // anew in the background. With dryRun nothing is written, and a page of what would change is
@@ -62,12 +48,12 @@ func (s *Server) postRevocation(c echo.Context) error {
 	if err := s.allowAll(c, ActionPolicy); err != nil {
 		return err
 	}
-	if err := only(c, "dryRun", "last"); err != nil {
+	values, err := readValues(c, "dryRun", "last")
+	if err = errors.Join(err, checkCursor(values["last"])); err != nil {
 		return err
 	}
 	dry := false
-	if text := c.QueryParam("dryRun"); text != "" {
-		var err error
+	if text := values["dryRun"]; text != "" {
 		if dry, err = strconv.ParseBool(text); err != nil {
 			return fmt.Errorf("%w: dryRun is %q, want true or false", oci.ErrRequestInvalid, text)
 		}
@@ -77,9 +63,9 @@ func (s *Server) postRevocation(c echo.Context) error {
 		return err
 	}
 	if dry {
-		return s.dryRevocation(c, request)
+		return s.dryRevocation(c, request, values["last"])
 	}
-	if c.QueryParam("last") != "" {
+	if values["last"] != "" {
 		return fmt.Errorf("%w: last goes with dryRun=true", oci.ErrRequestInvalid)
 	}
 	r, created, err := s.gate.Revoke(c.Request().Context(), principal(c), request)
@@ -94,12 +80,12 @@ func (s *Server) postRevocation(c echo.Context) error {
 	return respond(c, status, s.redeciding(c, r))
 }
 
-func (s *Server) dryRevocation(c echo.Context, request promote.RevocationRequest) error {
+func (s *Server) dryRevocation(c echo.Context, request promote.RevocationRequest, last string) error {
 	if !s.backtests.TryAcquire(1) {
 		return fmt.Errorf("%w: %d backtests run already", oci.ErrTooManyRequests, maxBacktests)
 	}
 	defer s.backtests.Release(1)
-	page, at, next, err := s.gate.Revoking(c.Request().Context(), principal(c), request, c.QueryParam("last"))
+	page, at, next, err := s.gate.Revoking(c.Request().Context(), principal(c), request, last)
 	if err != nil {
 		return err
 	}
@@ -179,10 +165,11 @@ func (s *Server) deleteRevocation(c echo.Context) error {
 	if err := s.allowAll(c, ActionPolicy); err != nil {
 		return err
 	}
-	if err := only(c, "reason"); err != nil {
+	values, err := readValues(c, "reason")
+	if err != nil {
 		return err
 	}
-	r, err := s.gate.LiftRevocation(c.Request().Context(), principal(c), c.Param("id"), c.QueryParam("reason"))
+	r, err := s.gate.LiftRevocation(c.Request().Context(), principal(c), c.Param("id"), values["reason"])
 	if err != nil {
 		return err
 	}

@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/opencontainers/go-digest"
 
@@ -105,15 +103,7 @@ func (r *Registry) checkQuarantine(d digest.Digest, reason string, expires time.
 	return nil
 }
 
-func checkReason(reason string) error {
-	if !utf8.ValidString(reason) || strings.ContainsFunc(reason, unicode.IsControl) {
-		return fmt.Errorf("%w: the reason has control characters: want one line of text", oci.ErrRequestInvalid)
-	}
-	if n := utf8.RuneCountInString(reason); n > maxReason {
-		return fmt.Errorf("%w: the reason has %d characters, at most %d are kept", oci.ErrRequestInvalid, n, maxReason)
-	}
-	return nil
-}
+func checkReason(reason string) error { return oci.CheckLine("the reason", reason, maxReason) }
 
 // Quarantine puts a digest, which the registry need not have, in quarantine until expires,
 // for ever where that is zero. Once nil is returned nobody pulls it. created is false where

@@ -45,7 +45,7 @@ func waits() []mutant {
 // revokers is who revokes.
 func revokers() []mutant {
 	return []mutant{
-		{"api_revocation.go", "who may revoke", "\tif err := s.allowAll(c, ActionPolicy); err != nil {\n\t\treturn err\n\t}\n\tif err := only(c, \"dryRun\", \"last\")", "\tif err := only(c, \"dryRun\", \"last\")", "^TestRevocationRequests$"},
+		{"api_revocation.go", "who may revoke", "\tif err := s.allowAll(c, ActionPolicy); err != nil {\n\t\treturn err\n\t}\n\tvalues, err := readValues(c, \"dryRun\", \"last\")", "\tvalues, err := readValues(c, \"dryRun\", \"last\")", "^TestRevocationRequests$"},
 		{"api_revocation.go", "a dry run", "\tif dry {\n", "\tif dry && request.Kind == \"\" {\n", "^TestRevocation$"},
 	}
 }
