@@ -12,7 +12,7 @@ import (
 
 // Model is a catalog in memory to which the events of a ledger are applied, in their order:
 // what the catalog must be, and what a lost one is made of again. A record takes about
-// 500 bytes.
+// 320 bytes.
 //
 // The times of promises are not in events. They are set to when the model was begun, so
 // that whoever was told that bytes are here finds them for as long as he was promised.

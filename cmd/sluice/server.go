@@ -220,8 +220,8 @@ func (i *instance) authConfig() server.AuthConfig {
 }
 
 // run lets the server accept, the engine take up what was cut off, the ledger be sealed and
-// delivered, pulls be recorded, and the runs begin that are due. All of it outlives the context of the start and
-// ends with close.
+// delivered, pulls be recorded, and the runs begin that are due. All of it outlives the
+// context of the start and ends with close.
 func (i *instance) run(srv *server.Server) {
 	i.http = srv.HTTPServer(i.listener.Addr().String())
 	ctx, cancel := context.WithCancel(context.Background())

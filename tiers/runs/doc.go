@@ -8,5 +8,6 @@
 // works, so a job must be safe beside itself.
 //
 // A run is not taken up where it was cut off. Whoever comes next marks it as interrupted, and
-// the schedule begins a new one; a job may keep how far it is for that one by itself. The package does not know what the jobs do.
+// the schedule begins a new one; a job may keep how far it is for that one by itself. The
+// package does not know what the jobs do.
 package runs
